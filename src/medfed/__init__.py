@@ -1,0 +1,1 @@
+"""MedFed: hospitals learn and diagnose together without giving up their patients' records."""

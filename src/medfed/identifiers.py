@@ -1,0 +1,99 @@
+"""Names and digests: how participants, studies, blobs and blocks are called everywhere.
+
+A participant's `Name` is chosen once and stays; keys behind it may change. Names compare bytewise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from medfed.errors import InvalidInput
+
+__all__ = [
+    "DIGEST_BYTES",
+    "Code",
+    "Digest",
+    "Height",
+    "Name",
+    "Signature",
+    "StudyId",
+    "check_name",
+    "parse_digest",
+    "parse_study_id",
+    "sha256",
+    "short",
+]
+
+DIGEST_BYTES: Final = 32
+_NAME: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z"
+
+Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+"""SHA-256 of something, 32 bytes."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=40, pattern=_NAME)]
+"""A participant: 1 to 40 of `a-z 0-9 -`, neither end a hyphen."""
+
+StudyId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""A study: 16 bytes chosen at random by whoever proposes it."""
+
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+"""An Ed25519 signature."""
+
+Height = Annotated[int, Meta(ge=0, lt=2**53)]
+"""Number of a block; the genesis is height 0."""
+
+Code = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9-]+\Z")]
+"""A stable reason code: the only kind of remark that the ledger holds."""
+
+
+def sha256(data: bytes | bytearray | memoryview) -> Digest:
+    """SHA-256 of `data`."""
+    return hashlib.sha256(data).digest()
+
+
+def check_name(text: str) -> str:
+    """Return `text` if it is a valid participant name.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not re.match(_NAME, text):
+        raise InvalidInput(f"participant name {text!r}: expected 1 to 40 of a-z, 0-9 and inner hyphens")
+    return text
+
+
+def parse_digest(text: str) -> Digest:
+    """A digest from its 64 hexadecimal digits.
+
+    Raises:
+        InvalidInput: `text` is something else.
+    """
+    return _from_hex(text, DIGEST_BYTES, "digest")
+
+
+def parse_study_id(text: str) -> StudyId:
+    """A study's identifier from its 32 hexadecimal digits.
+
+    Raises:
+        InvalidInput: `text` is something else.
+    """
+    return _from_hex(text, 16, "study")
+
+
+def short(identifier: bytes) -> str:
+    """The first 12 hexadecimal digits, for people to read."""
+    return identifier.hex()[:12]
+
+
+def _from_hex(text: str, size: int, what: str) -> bytes:
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    if len(value) != size:
+        raise InvalidInput(f"{what} {text[:80]!r}: expected {2 * size} hexadecimal digits")
+    return value
