@@ -1,0 +1,54 @@
+"""Encryption under a key that both sides have: AES-256-GCM with a random nonce in front.
+
+`context` is authenticated but not stored: decrypting with another one fails. One key must never encrypt
+more than 2^32 texts, or random nonces may meet (NIST SP 800-38D, 8.3).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from medfed.crypto.randomness import Entropy
+from medfed.errors import InvalidInput
+
+__all__ = ["ENCRYPTION_OVERHEAD", "KEY_BYTES", "decrypt", "encrypt"]
+
+KEY_BYTES: Final = 32
+_NONCE: Final = 12
+_TAG: Final = 16
+ENCRYPTION_OVERHEAD: Final = _NONCE + _TAG
+"""How much longer a ciphertext is than its plaintext."""
+
+
+def encrypt(key: bytes, plaintext: bytes | memoryview, context: bytes, entropy: Entropy) -> bytes:
+    """Nonce (12 bytes), ciphertext and tag (16 bytes) of `plaintext` under `key` (32 bytes).
+
+    Raises:
+        InvalidInput: the key has another length.
+    """
+    nonce = entropy(_NONCE)
+    return nonce + _cipher(key).encrypt(nonce, plaintext, context)
+
+
+def decrypt(key: bytes, data: bytes | memoryview, context: bytes) -> bytes:
+    """The plaintext of what `encrypt` made with the same key and context.
+
+    Raises:
+        InvalidInput: another key, another context, or changed or shortened bytes.
+    """
+    cipher = _cipher(key)
+    if len(data) < ENCRYPTION_OVERHEAD:
+        raise InvalidInput(f"ciphertext: expected at least {ENCRYPTION_OVERHEAD} bytes, found {len(data)}")
+    try:
+        return cipher.decrypt(bytes(data[:_NONCE]), data[_NONCE:], context)
+    except InvalidTag:
+        raise InvalidInput("ciphertext does not decrypt under this key and context") from None
+
+
+def _cipher(key: bytes) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise InvalidInput(f"encryption key: expected {KEY_BYTES} bytes, found {len(key)}")
+    return AESGCM(key)
