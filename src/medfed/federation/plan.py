@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from medfed.encoding import Record
-from medfed.identifiers import Name
-from medfed.ledger.contracts.terms import Deadlines, RewardPolicy
+from medfed.encoding import Record, digest_of
+from medfed.identifiers import Digest, Name
+from medfed.ledger.contracts.terms import Deadlines, RewardPolicy, Step, Terms
 from medfed.models.settings import LocalTraining, ModelSettings
 
+Task = Literal["binary", "multiclass", "multilabel", "survival"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
 
@@ -34,6 +35,11 @@ class NumberFeature(Record, tag_field="kind", tag="number"):
     code: str = ""
     missing_values: tuple[float, ...] = ()
 
+    @property
+    def width(self) -> int:
+        """Columns it gives the model: value and missing indicator."""
+        return 2
+
 
 class CategoryFeature(Record, tag_field="kind", tag="category"):
     """One of a list of candidates, compared as text after numbers are written shortest ("1.0" is "1")."""
@@ -42,6 +48,11 @@ class CategoryFeature(Record, tag_field="kind", tag="category"):
     values: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
     code: str = ""
     missing_values: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Columns it gives the model: one for each candidate, "other" and missing."""
+        return len(self.values) + 2
 
 
 Feature = NumberFeature | CategoryFeature
@@ -54,6 +65,11 @@ class BinaryTarget(Record, tag_field="kind", tag="binary"):
     positive: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
     negative: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that hold the target."""
+        return (self.column,)
+
 
 class MulticlassTarget(Record, tag_field="kind", tag="multiclass"):
     """One of `classes`."""
@@ -61,11 +77,21 @@ class MulticlassTarget(Record, tag_field="kind", tag="multiclass"):
     column: ColumnName
     classes: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that hold the target."""
+        return (self.column,)
+
 
 class MultilabelTarget(Record, tag_field="kind", tag="multilabel"):
     """Several columns of 0 and 1, each predicted."""
 
     columns: Annotated[tuple[ColumnName, ...], Meta(min_length=1, max_length=1024)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that hold the target."""
+        return self.columns
 
 
 class SurvivalTarget(Record, tag_field="kind", tag="survival"):
@@ -73,6 +99,11 @@ class SurvivalTarget(Record, tag_field="kind", tag="survival"):
 
     time: ColumnName
     event: ColumnName
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that hold the target."""
+        return (self.time, self.event)
 
 
 Target = BinaryTarget | MulticlassTarget | MultilabelTarget | SurvivalTarget
@@ -91,6 +122,22 @@ class DataFormat(Record):
     test_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.2
     rare_category: Annotated[int, Meta(ge=1, le=10_000)] = 10
     """Categories that fewer patients than this have, over all hospitals, become "other"."""
+
+    @property
+    def numbers(self) -> tuple[NumberFeature, ...]:
+        """The measured quantities, in order."""
+        return tuple(feature for feature in self.features if isinstance(feature, NumberFeature))
+
+    @property
+    def categories(self) -> tuple[CategoryFeature, ...]:
+        """The categories, in order."""
+        return tuple(feature for feature in self.features if isinstance(feature, CategoryFeature))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that a hospital's table must have."""
+        others = [name for name in (self.patient, self.split) if name is not None]
+        return (*(feature.name for feature in self.features), *self.target.names, *others)
 
 
 class StrategySettings(Record):
@@ -158,3 +205,48 @@ class Plan(Record):
     deadlines: Deadlines = Deadlines()
     rewards: RewardPolicy = RewardPolicy()
     version: Literal[1] = 1
+
+    @property
+    def digest(self) -> Digest:
+        """What hospitals approve."""
+        return digest_of("medfed/plan", self)
+
+    @property
+    def task(self) -> Task:
+        """What kind of thing is predicted; `models.learner.Task`."""
+        kinds: dict[type[Target], Task] = {
+            BinaryTarget: "binary",
+            MulticlassTarget: "multiclass",
+            MultilabelTarget: "multilabel",
+            SurvivalTarget: "survival",
+        }
+        return kinds[type(self.data.target)]
+
+    @property
+    def inputs(self) -> int:
+        """Columns of an encoded row; see `features`."""
+        return sum(feature.width for feature in self.data.features)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the model predicts for a row."""
+        target = self.data.target
+        if isinstance(target, MulticlassTarget):
+            return len(target.classes)
+        return len(target.columns) if isinstance(target, MultilabelTarget) else 1
+
+    def terms(self, initial: Digest) -> Terms:
+        """The contract's side of this plan; `initial` is the digest of the starting learning state."""
+        people = self.participation
+        return Terms(
+            plan=self.digest,
+            invited=tuple(sorted(people.hospitals)),
+            steps=(Step("statistics"), Step("training", self.training.rounds), Step("evaluation")),
+            quorum=people.quorum,
+            min_examples=people.min_examples,
+            max_examples=people.max_examples,
+            max_attempts=people.max_attempts,
+            initial=initial,
+            deadlines=self.deadlines,
+            rewards=self.rewards,
+        )

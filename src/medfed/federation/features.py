@@ -1,0 +1,166 @@
+"""From a table's columns to the numbers a model sees, by the plan alone and the federated statistics.
+
+Layout of an encoded row, in the plan's order of features:
+- a number gives two columns: its standardised value (where missing, that of the federated median) and 1 where missing;
+- a category with K candidates gives K + 2: one for each candidate, one for "other" (a value that is no candidate, or a
+  candidate too rare over all hospitals), one for missing. Exactly one of them is 1.
+The width is the same at every hospital whatever its rows hold. This module must never look at more than one
+hospital's table, and never learn a statistic by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from medfed.encoding import Record, digest_of
+from medfed.errors import InvalidInput
+from medfed.federation.cells import shortest_text
+from medfed.federation.plan import CategoryFeature, DataFormat, NumberFeature, Plan
+from medfed.federation.tables import Table
+from medfed.identifiers import Digest
+
+__all__ = [
+    "MISSING",
+    "NumberScale",
+    "RawFeatures",
+    "Standardisation",
+    "encode_features",
+    "feature_names",
+    "read_features",
+]
+
+MISSING: Final = -1
+"""The code of a missing category."""
+
+
+class NumberScale(Record):
+    """How one number is standardised: `(value - mean) / scale`, `median` standing in where it is missing."""
+
+    mean: float
+    scale: Annotated[float, Meta(gt=0)]
+    median: float
+
+
+class Standardisation(Record):
+    """What the federated statistics say about encoding; the same at every hospital."""
+
+    numbers: tuple[NumberScale, ...]
+    """One for each number, in the plan's order."""
+    kept: tuple[tuple[bool, ...], ...]
+    """For each category its candidates: False where too rare, so that the candidate reads as "other"."""
+
+    @property
+    def digest(self) -> Digest:
+        """Names these values exactly."""
+        return digest_of("medfed/standardisation", self)
+
+
+@dataclass(frozen=True)
+class RawFeatures:
+    """The features of some rows as they were read, neither clipped nor standardised."""
+
+    numbers: NDArray[np.float64]
+    """(rows, numbers of the plan), in the feature's unit, NaN where missing."""
+    categories: NDArray[np.int16]
+    """(rows, categories of the plan): the candidate's position, K for a value that is no candidate, -1 missing."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> RawFeatures:
+        """Some of the rows, by positions or by a mask."""
+        return RawFeatures(self.numbers[rows], self.categories[rows])
+
+
+def read_features(table: Table, data: DataFormat) -> RawFeatures:
+    """The plan's features out of a table that may have other columns too.
+
+    Raises:
+        InvalidInput: a column is missing, or a cell is not of the feature's kind.
+    """
+    numbers = [_read_number(table, feature) for feature in data.numbers]
+    categories = [_read_category(table, feature) for feature in data.categories]
+    rows = len(table)
+    return RawFeatures(
+        np.stack(numbers, axis=1) if numbers else np.empty((rows, 0), dtype=np.float64),
+        np.stack(categories, axis=1) if categories else np.empty((rows, 0), dtype=np.int16),
+    )
+
+
+def encode_features(raw: RawFeatures, plan: Plan, standardisation: Standardisation) -> NDArray[np.float32]:
+    """The model's inputs, float32 (rows, plan.inputs); numbers outside [low, high] are clipped.
+
+    Raises:
+        InvalidInput: the features or the standardisation do not belong to the plan.
+    """
+    _verify_shapes(raw, plan.data, standardisation)
+    encoded = np.zeros((len(raw), plan.inputs), dtype=np.float32)
+    at = number = category = 0
+    every_row = np.arange(len(raw))
+    for feature in plan.data.features:
+        if isinstance(feature, NumberFeature):
+            values = raw.numbers[:, number]
+            scale = standardisation.numbers[number]
+            missing = np.isnan(values)
+            clipped = np.clip(np.where(missing, scale.median, values), feature.low, feature.high)
+            encoded[:, at] = (clipped - scale.mean) / scale.scale
+            encoded[:, at + 1] = missing
+            number += 1
+        else:
+            positions = _positions(standardisation.kept[category])
+            encoded[every_row, at + positions[raw.categories[:, category]]] = 1.0
+            category += 1
+        at += feature.width
+    return encoded
+
+
+def feature_names(plan: Plan) -> tuple[str, ...]:
+    """What each of the model's inputs is, in order; `plan.inputs` names."""
+    names: list[str] = []
+    for feature in plan.data.features:
+        if isinstance(feature, NumberFeature):
+            names.append(feature.name)
+        else:
+            names.extend(f"{feature.name}={value}" for value in feature.values)
+            names.append(f"{feature.name}=other")
+        names.append(f"{feature.name} missing")
+    return tuple(names)
+
+
+def _read_number(table: Table, feature: NumberFeature) -> NDArray[np.float64]:
+    values = table.numbers(feature.name)
+    for missing in feature.missing_values:
+        values[values == missing] = np.nan
+    return values
+
+
+def _read_category(table: Table, feature: CategoryFeature) -> NDArray[np.int16]:
+    codes: dict[str | None, int] = {shortest_text(value): code for code, value in enumerate(feature.values)}
+    codes |= dict.fromkeys((shortest_text(value) for value in feature.missing_values), MISSING)
+    codes[None] = MISSING
+    other = len(feature.values)
+    texts = table.texts(feature.name)
+    return np.fromiter((codes.get(text, other) for text in texts), dtype=np.int16, count=len(texts))
+
+
+def _positions(kept: tuple[bool, ...]) -> NDArray[np.int64]:
+    """Code -> column within the category's block; the code -1 (missing) indexes the last."""
+    other = len(kept)
+    return np.array([code if keep else other for code, keep in enumerate(kept)] + [other, other + 1])
+
+
+def _verify_shapes(raw: RawFeatures, data: DataFormat, standardisation: Standardisation) -> None:
+    numbers, categories = len(data.numbers), len(data.categories)
+    if raw.numbers.shape[1] != numbers or raw.categories.shape[1] != categories:
+        raise InvalidInput(
+            f"features: {raw.numbers.shape[1]} numbers and {raw.categories.shape[1]} categories; "
+            f"the plan has {numbers} and {categories}"
+        )
+    widths = [len(feature.values) for feature in data.categories]
+    if len(standardisation.numbers) != numbers or [len(kept) for kept in standardisation.kept] != widths:
+        raise InvalidInput("standardisation: made for another plan")
