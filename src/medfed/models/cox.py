@@ -1,0 +1,130 @@
+"""The linear Cox proportional-hazards model: Breslow's partial likelihood within one hospital's examples.
+
+`score = features @ coefficients`; a higher score means an earlier event. The loss is the negative log partial likelihood
+divided by the number of examples (censored ones included), so a batch without an event has loss and gradient 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medfed.errors import InvalidInput
+from medfed.models.batches import draw_batches
+from medfed.models.dataset import Dataset, check_dataset
+from medfed.models.optimizers import Penalties
+from medfed.models.parameters import Parameters
+from medfed.models.settings import LocalTraining
+from medfed.models.training import LocalResult, check_correction, descend
+
+__all__ = ["Cox", "partial_likelihood"]
+
+Array = npt.NDArray[Any]
+Float64Array = npt.NDArray[np.float64]
+
+
+def partial_likelihood(scores: Array, time: Array, event: Array) -> tuple[float, Float64Array]:
+    """The negative log partial likelihood with Breslow's ties, and its gradient by `scores`, float64 `(n,)`.
+
+    Breslow, "Covariance analysis of censored survival data" (1974). Computed on a log scale throughout, so that scores of
+    any size neither overflow nor lose a risk set; O(n log n).
+    """
+    order = np.argsort(-time, kind="stable")
+    time, scores = time[order], scores[order].astype(np.float64)
+    is_event = event[order] > 0
+    # In order of falling time the risk set of an example ends with the last one of the same time.
+    last = np.searchsorted(-time, -time, side="right") - 1
+    log_risk = np.logaddexp.accumulate(scores)[last]
+    # Each example is in the risk sets of all events at its time or before: those from its tie group's first on.
+    first = np.searchsorted(-time, -time, side="left")
+    inverse = np.where(is_event, -log_risk, -np.inf)
+    log_hazard = np.logaddexp.accumulate(inverse[::-1])[::-1][first]
+    gradient = np.empty_like(scores)
+    gradient[order] = np.exp(scores + log_hazard) - is_event
+    return float((log_risk - scores)[is_event].sum()), gradient
+
+
+@dataclass(frozen=True)
+class Cox:
+    """The learner of a `CoxModel`."""
+
+    inputs: int
+
+    def initial(self, seed: int) -> Parameters:
+        """All coefficients 0, whatever the seed."""
+        return Parameters.from_arrays({"coefficients": np.zeros(self.inputs, np.float32)})
+
+    def train(
+        self,
+        start: Parameters,
+        data: Dataset,
+        settings: LocalTraining,
+        rng: np.random.Generator,
+        correction: Array | None = None,
+    ) -> LocalResult:
+        """Train from `start` on `data`; a mini-batch's risk sets are those within the batch, as in FLamby.
+
+        Raises:
+            InvalidInput: `start` or `data` does not fit, `data` is empty, or training diverged.
+        """
+        self._check(start, data)
+        weights = start.flat.copy()
+        gradient = np.empty_like(weights)
+
+        def gradient_of(features: Array, targets: Array) -> None:
+            _, by_score = partial_likelihood(np.dot(features, weights), targets[:, 0], targets[:, 1])
+            by_score /= len(features)
+            np.dot(by_score.astype(np.float32), features, gradient)
+
+        batches = draw_batches(data, settings, rng, lambda features: features, lambda targets: targets)
+        checked = check_correction(correction, weights.size)
+        penalties = Penalties(start.flat, np.ones(self.inputs, np.bool_), settings, checked)
+        steps = descend(weights, gradient, gradient_of, batches, settings, penalties)
+        parameters = start.with_flat(weights)
+        return LocalResult(parameters, steps, len(data), self.loss(parameters, data))
+
+    def predict(self, parameters: Parameters, features: Array) -> Array:
+        """Risk scores, float64 `(n,)`: the logarithm of the hazard relative to all features 0.
+
+        Raises:
+            InvalidInput: `parameters` or `features` does not fit.
+        """
+        self._check_parameters(parameters)
+        if features.ndim != 2 or features.shape[1] != self.inputs:
+            raise InvalidInput(f"features: expected shape (n, {self.inputs}), found {features.shape}")
+        return features.astype(np.float64) @ parameters.flat.astype(np.float64)
+
+    def loss(self, parameters: Parameters, data: Dataset) -> float:
+        """The negative log partial likelihood over `data`, divided by its number of examples.
+
+        Raises:
+            InvalidInput: `parameters` or `data` does not fit, or `data` is empty.
+        """
+        self._check(parameters, data)
+        return self._likelihood(parameters, data)[0] / len(data)
+
+    def gradient(self, parameters: Parameters, data: Dataset) -> Float64Array:
+        """The gradient of `loss` by the coefficients, float64 `(inputs,)`.
+
+        Raises:
+            InvalidInput: as `loss`.
+        """
+        self._check(parameters, data)
+        return self._likelihood(parameters, data)[1] @ data.features.astype(np.float64) / len(data)
+
+    def _likelihood(self, parameters: Parameters, data: Dataset) -> tuple[float, Float64Array]:
+        scores = self.predict(parameters, data.features)
+        return partial_likelihood(scores, data.targets[:, 0], data.targets[:, 1])
+
+    def _check_parameters(self, parameters: Parameters) -> None:
+        if dict(parameters.shapes) != {"coefficients": (self.inputs,)}:
+            raise InvalidInput(f"parameters: do not belong to a Cox model of {self.inputs} inputs")
+
+    def _check(self, parameters: Parameters, data: Dataset) -> None:
+        self._check_parameters(parameters)
+        check_dataset(data, "survival", self.inputs, 1)
+        if len(data) == 0:
+            raise InvalidInput("dataset: has no example")

@@ -1,0 +1,75 @@
+"""What a model can do, and which model a plan means. Nothing here learns: see `mlp` and `cox`."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medfed.errors import InvalidInput
+from medfed.models.cox import Cox
+from medfed.models.dataset import Dataset, Task
+from medfed.models.mlp import Mlp
+from medfed.models.parameters import Parameters
+from medfed.models.settings import CoxModel, LocalTraining, ModelSettings
+from medfed.models.training import LocalResult
+
+__all__ = ["Learner", "LocalResult", "Task", "learner_for"]
+
+Array = npt.NDArray[Any]
+
+
+class Learner(Protocol):
+    """A kind of model for given numbers of inputs and outputs; it holds no parameters itself."""
+
+    def initial(self, seed: int) -> Parameters:
+        """The parameters that training starts from: the same bits on every machine."""
+        ...
+
+    def train(
+        self,
+        start: Parameters,
+        data: Dataset,
+        settings: LocalTraining,
+        rng: np.random.Generator,
+        correction: Array | None = None,
+    ) -> LocalResult:
+        """Train from `start` on one hospital's `data`; `correction`, flat float32, is added to every gradient.
+
+        Raises:
+            InvalidInput: `start` or `data` does not fit, `data` is empty, or training diverged.
+        """
+        ...
+
+    def predict(self, parameters: Parameters, features: Array) -> Array:
+        """float64: binary probability `(n,)`; multiclass and multilabel probabilities `(n, k)`; survival score `(n,)`."""
+        ...
+
+    def loss(self, parameters: Parameters, data: Dataset) -> float:
+        """Mean loss over `data`, penalties left out."""
+        ...
+
+    def gradient(self, parameters: Parameters, data: Dataset) -> npt.NDArray[np.float64]:
+        """Gradient of `loss` by the flat parameters, float64 `(size,)`."""
+        ...
+
+
+def learner_for(model: ModelSettings, task: Task, inputs: int, outputs: int) -> Learner:
+    """The learner that a plan's `model` means for `task`, with `inputs` features and `outputs` outputs.
+
+    Raises:
+        InvalidInput: the combination is impossible.
+    """
+    if inputs < 1:
+        raise InvalidInput(f"model: expected at least one input, found {inputs}")
+    least = 2 if task == "multiclass" else 1
+    if outputs < least or (task in ("binary", "survival") and outputs != 1):
+        raise InvalidInput(f"model: a {task} task cannot have {outputs} outputs")
+    if isinstance(model, CoxModel):
+        if task != "survival":
+            raise InvalidInput(f"model: cox needs a survival task, found {task}")
+        return Cox(inputs)
+    if task == "survival":
+        raise InvalidInput("model: a survival task needs cox, found mlp")
+    return Mlp(model, task, inputs, outputs)

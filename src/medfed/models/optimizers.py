@@ -1,0 +1,117 @@
+"""Stochastic gradient descent and Adam, in place over one flat float32 vector.
+
+As PyTorch defines them (`torch.optim.SGD` without dampening, `torch.optim.Adam`), so that either can check the other.
+An optimizer lives for one call of `train`: this module must never keep state between rounds.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medfed.models.settings import LocalTraining
+
+__all__ = ["Adam", "Optimizer", "Penalties", "Sgd", "optimizer_for"]
+
+Float32Array = npt.NDArray[np.float32]
+
+_BETA1: Final = 0.9
+_BETA2: Final = 0.999
+_EPSILON: Final = 1e-8
+
+
+class Optimizer(Protocol):
+    """Moves weights along a gradient."""
+
+    def step(self, weights: Float32Array, gradient: Float32Array) -> None:
+        """Change `weights` by one step; `gradient` is left as it is. Both float32 `(size,)`."""
+        ...
+
+
+class Sgd:
+    """`v = momentum v + g`, `w = w - rate v`."""
+
+    def __init__(self, size: int, rate: float, momentum: float) -> None:
+        self._rate = np.float32(rate)
+        self._momentum = np.float32(momentum)
+        self._velocity = np.zeros(size, np.float32) if momentum > 0 else None
+        self._change = np.empty(size, np.float32)
+
+    def step(self, weights: Float32Array, gradient: Float32Array) -> None:
+        velocity = self._velocity
+        if velocity is not None:
+            np.multiply(velocity, self._momentum, velocity)
+            np.add(velocity, gradient, velocity)
+            gradient = velocity
+        np.multiply(gradient, self._rate, self._change)
+        np.subtract(weights, self._change, weights)
+
+
+class Adam:
+    """Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with its default betas."""
+
+    def __init__(self, size: int, rate: float) -> None:
+        self._rate = rate
+        self._taken = 0
+        self._mean = np.zeros(size, np.float32)
+        self._square = np.zeros(size, np.float32)
+        self._change = np.empty(size, np.float32)
+
+    def step(self, weights: Float32Array, gradient: Float32Array) -> None:
+        self._taken += 1
+        mean, square, change = self._mean, self._square, self._change
+        np.subtract(gradient, mean, change)
+        np.multiply(change, np.float32(1 - _BETA1), change)
+        np.add(mean, change, mean)
+        np.multiply(gradient, gradient, change)
+        np.multiply(change, np.float32(1 - _BETA2), change)
+        np.multiply(square, np.float32(_BETA2), square)
+        np.add(square, change, square)
+        np.sqrt(square, change)
+        # rate * (mean / c1) / (sqrt(square / c2) + eps), with the scalars gathered into one.
+        root = (1 - _BETA2**self._taken) ** 0.5
+        np.add(change, np.float32(_EPSILON * root), change)
+        np.divide(mean, change, change)
+        np.multiply(change, np.float32(self._rate * root / (1 - _BETA1**self._taken)), change)
+        np.subtract(weights, change, weights)
+
+
+class Penalties:
+    """What is added to each gradient of the loss: weight decay, FedProx's pull to the start, SCAFFOLD's correction."""
+
+    def __init__(
+        self,
+        start: Float32Array,
+        decayed: npt.NDArray[np.bool_],
+        settings: LocalTraining,
+        correction: Float32Array | None,
+    ) -> None:
+        """`decayed` marks the coordinates that weight decay applies to (weights, not biases)."""
+        self._start = start
+        self._decay = np.where(decayed, np.float32(settings.weight_decay), np.float32(0))
+        self._decays = settings.weight_decay > 0
+        self._mu = np.float32(settings.proximal)
+        self._correction = correction
+        self._term = np.empty_like(start)
+
+    def add_to(self, gradient: Float32Array, weights: Float32Array) -> None:
+        """Add every penalty's gradient at `weights` to `gradient`."""
+        term = self._term
+        if self._decays:
+            np.multiply(weights, self._decay, term)
+            np.add(gradient, term, gradient)
+        if self._mu > 0:
+            np.subtract(weights, self._start, term)
+            np.multiply(term, self._mu, term)
+            np.add(gradient, term, gradient)
+        if self._correction is not None:
+            np.add(gradient, self._correction, gradient)
+
+
+def optimizer_for(settings: LocalTraining, size: int) -> Optimizer:
+    """A fresh optimizer for `size` weights. Adam leaves `momentum` out."""
+    if settings.optimizer == "adam":
+        return Adam(size, settings.learning_rate)
+    return Sgd(size, settings.learning_rate, settings.momentum)
