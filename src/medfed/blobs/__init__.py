@@ -1,0 +1,7 @@
+"""Blobs: immutable bytes named by their SHA-256, in memory or in a directory."""
+
+from medfed.blobs.directory import DirectoryBlobs
+from medfed.blobs.memory import MemoryBlobs
+from medfed.blobs.store import BlobStore
+
+__all__ = ["BlobStore", "DirectoryBlobs", "MemoryBlobs"]

@@ -1,0 +1,64 @@
+"""What every blob store does: keep immutable bytes and give them back by their SHA-256.
+
+A store never returns bytes that do not match the digest asked for, and never knows what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from medfed.identifiers import Digest
+
+__all__ = ["BlobStore"]
+
+
+class BlobStore(Protocol):
+    """Blobs by digest. Safe to use from several threads."""
+
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Keep `data` (durably, if the store is durable) and return its digest. Twice is harmless.
+
+        Raises:
+            InvalidInput: the store may not be written to.
+            Unavailable: there is no room, or the device fails.
+        """
+        ...
+
+    def get(self, digest: Digest) -> bytes:
+        """The whole blob.
+
+        Raises:
+            Unavailable: it is not here.
+            Tampered: what is here does not match the digest.
+        """
+        ...
+
+    def open_stream(self, digest: Digest) -> BinaryIO:
+        """The blob as a stream, for those too large to hold. Read it to its end before you act on it.
+
+        Raises:
+            Unavailable: it is not here.
+            Tampered: (by the read that reaches the end) the bytes did not match the digest.
+        """
+        ...
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is here. Its bytes are not checked."""
+        ...
+
+    def size(self, digest: Digest) -> int:
+        """The blob's length in bytes.
+
+        Raises:
+            Unavailable: it is not here.
+        """
+        ...
+
+    def delete(self, digest: Digest) -> None:
+        """Forget the blob, if it is here."""
+        ...
+
+    def digests(self) -> Iterator[Digest]:
+        """The digests of all blobs, in ascending order."""
+        ...
