@@ -2,8 +2,8 @@
 
 Layout of an encoded row, in the plan's order of features:
 - a number gives two columns: its standardised value (where missing, that of the federated median) and 1 where missing;
-- a category with K candidates gives K + 2: one for each candidate, one for "other" (a value that is no candidate, or a
-  candidate too rare over all hospitals), one for missing. Exactly one of them is 1.
+- a category with K candidates gives K + 2: one for each candidate, one for "other" (a value that is no candidate,
+  or a candidate too rare over all hospitals), one for missing. Exactly one of them is 1.
 The width is the same at every hospital whatever its rows hold. This module must never look at more than one
 hospital's table, and never learn a statistic by itself.
 """
@@ -38,7 +38,7 @@ MISSING: Final = -1
 """The code of a missing category."""
 
 
-class NumberScale(Record):
+class NumberScale(Record, frozen=True):
     """How one number is standardised: `(value - mean) / scale`, `median` standing in where it is missing."""
 
     mean: float
@@ -46,7 +46,7 @@ class NumberScale(Record):
     median: float
 
 
-class Standardisation(Record):
+class Standardisation(Record, frozen=True):
     """What the federated statistics say about encoding; the same at every hospital."""
 
     numbers: tuple[NumberScale, ...]

@@ -9,14 +9,14 @@ from msgspec import Meta
 from medfed.encoding import Record, digest_of
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.terms import Deadlines, RewardPolicy, Step, Terms
+from medfed.models.dataset import Task
 from medfed.models.settings import LocalTraining, ModelSettings
 
-Task = Literal["binary", "multiclass", "multilabel", "survival"]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
-class Purpose(Record):
+class Purpose(Record, frozen=True):
     """What the study is about, in the first seed's words."""
 
     title: Text
@@ -25,7 +25,7 @@ class Purpose(Record):
     application: Text
 
 
-class NumberFeature(Record, tag_field="kind", tag="number"):
+class NumberFeature(Record, frozen=True, tag_field="kind", tag="number"):
     """A measured quantity. Values outside [low, high] are counted and clipped; `missing_values` read as missing."""
 
     name: ColumnName
@@ -41,7 +41,7 @@ class NumberFeature(Record, tag_field="kind", tag="number"):
         return 2
 
 
-class CategoryFeature(Record, tag_field="kind", tag="category"):
+class CategoryFeature(Record, frozen=True, tag_field="kind", tag="category"):
     """One of a list of candidates, compared as text after numbers are written shortest ("1.0" is "1")."""
 
     name: ColumnName
@@ -58,7 +58,7 @@ class CategoryFeature(Record, tag_field="kind", tag="category"):
 Feature = NumberFeature | CategoryFeature
 
 
-class BinaryTarget(Record, tag_field="kind", tag="binary"):
+class BinaryTarget(Record, frozen=True, tag_field="kind", tag="binary"):
     """Ill (1) when the column's value is one of `positive`, well (0) when one of `negative`."""
 
     column: ColumnName
@@ -71,7 +71,7 @@ class BinaryTarget(Record, tag_field="kind", tag="binary"):
         return (self.column,)
 
 
-class MulticlassTarget(Record, tag_field="kind", tag="multiclass"):
+class MulticlassTarget(Record, frozen=True, tag_field="kind", tag="multiclass"):
     """One of `classes`."""
 
     column: ColumnName
@@ -83,7 +83,7 @@ class MulticlassTarget(Record, tag_field="kind", tag="multiclass"):
         return (self.column,)
 
 
-class MultilabelTarget(Record, tag_field="kind", tag="multilabel"):
+class MultilabelTarget(Record, frozen=True, tag_field="kind", tag="multilabel"):
     """Several columns of 0 and 1, each predicted."""
 
     columns: Annotated[tuple[ColumnName, ...], Meta(min_length=1, max_length=1024)]
@@ -94,7 +94,7 @@ class MultilabelTarget(Record, tag_field="kind", tag="multilabel"):
         return self.columns
 
 
-class SurvivalTarget(Record, tag_field="kind", tag="survival"):
+class SurvivalTarget(Record, frozen=True, tag_field="kind", tag="survival"):
     """Time to an event, right-censored: `event` is 1 where it was seen, 0 where follow-up ended."""
 
     time: ColumnName
@@ -109,7 +109,7 @@ class SurvivalTarget(Record, tag_field="kind", tag="survival"):
 Target = BinaryTarget | MulticlassTarget | MultilabelTarget | SurvivalTarget
 
 
-class DataFormat(Record):
+class DataFormat(Record, frozen=True):
     """The training-set format: what every hospital's table must have."""
 
     features: Annotated[tuple[Feature, ...], Meta(min_length=1, max_length=10_000)]
@@ -117,7 +117,7 @@ class DataFormat(Record):
     patient: ColumnName | None = None
     """Column that identifies the patient (rows of one patient stay together); without it each row is one patient."""
     split: ColumnName | None = None
-    """Column that says train, validation or test; without it patients are split by a hash under the site's key."""
+    """Column that says train, validation or test; without it a hash under the site's key splits the patients."""
     validation_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.15
     test_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.2
     rare_category: Annotated[int, Meta(ge=1, le=10_000)] = 10
@@ -140,7 +140,7 @@ class DataFormat(Record):
         return (*(feature.name for feature in self.features), *self.target.names, *others)
 
 
-class StrategySettings(Record):
+class StrategySettings(Record, frozen=True):
     """How the mean of the updates becomes the next model. `rate` is the server's learning rate."""
 
     name: Literal["fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "scaffold"] = "fedavg"
@@ -151,14 +151,14 @@ class StrategySettings(Record):
     tau: Annotated[float, Meta(gt=0)] = 0.01
 
 
-class EarlyStopping(Record):
+class EarlyStopping(Record, frozen=True):
     """Stop when the validation loss counter has not improved for `patience` rounds; 0 never stops."""
 
     patience: Annotated[int, Meta(ge=0, le=10_000)] = 0
     min_rounds: Annotated[int, Meta(ge=1, le=10_000)] = 5
 
 
-class Training(Record):
+class Training(Record, frozen=True):
     """The training requirements."""
 
     rounds: Annotated[int, Meta(ge=1, le=10_000)]
@@ -177,13 +177,13 @@ class Training(Record):
     """A fall of the federated validation score by more than this rejects the aggregate."""
 
 
-class Protection(Record):
+class Protection(Record, frozen=True):
     """How updates are protected on their way."""
 
     mode: Literal["masked"] = "masked"
 
 
-class Participation(Record):
+class Participation(Record, frozen=True):
     """Who takes part, and how many suffice."""
 
     hospitals: Annotated[tuple[Name, ...], Meta(min_length=3, max_length=50)]
@@ -193,7 +193,7 @@ class Participation(Record):
     max_attempts: Annotated[int, Meta(ge=1, le=64)] = 3
 
 
-class Plan(Record):
+class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
     purpose: Purpose
