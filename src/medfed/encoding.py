@@ -8,7 +8,7 @@ This module must never fall back to a lenient reading.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, dataclass_transform
 
 import msgspec
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ancestor of everything that is hashed, signed or stored."""
 
