@@ -1,0 +1,199 @@
+"""A released model as one file: safetensors with the plan, the statistics and a card in its metadata.
+
+The file alone is enough to diagnose from a table in the plan's format. It holds nothing but what the study
+released; loading it must never run code from it, and every part is checked against the others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import safetensors.numpy
+from msgspec import Meta
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from medfed.encoding import Record, decode, encode
+from medfed.errors import InvalidInput, Unavailable
+from medfed.federation.features import Standardisation, encode_features, read_features
+from medfed.federation.figures import Evaluation
+from medfed.federation.learning_state import LearningState
+from medfed.federation.plan import Plan
+from medfed.federation.study import learner_of, released_parameters
+from medfed.federation.tables import TableSource, table_from
+from medfed.identifiers import Digest, sha256
+from medfed.models.parameters import Parameters
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Model",
+    "ModelCard",
+    "decode_model",
+    "encode_model",
+    "load_model",
+    "model_of",
+    "save_model",
+]
+
+MAX_FILE_BYTES: Final = 4 << 30
+_KEY: Final = "medfed"
+"""One metadata key holds everything, so that equal models have equal bytes whatever order a writer gives keys."""
+_MAX_HEADER: Final = 16 << 20
+
+
+class ModelCard(Record):
+    """What a reader of the model should know. Everything is read off the study, nothing is claimed."""
+
+    title: str
+    task: str
+    intended_use: str
+    plan: Digest
+    state: Digest
+    """The learning state that the model was released from."""
+    hospitals: tuple[str, ...]
+    """Those invited; who took part in which round is on the ledger."""
+    aggregates: Annotated[int, Meta(ge=0)]
+    """Accepted aggregates in the released model."""
+    validation: Evaluation | None
+    """Of the released model, when the plan releases the best round."""
+    test: Evaluation | None
+    """On the hospitals' test patients, looked at once."""
+    limits: str = (
+        "Learned from the participating hospitals' patients as the plan describes them; elsewhere it must be "
+        "validated first. It supports a decision and never makes one."
+    )
+
+
+class _Attached(Record):
+    plan: Plan
+    standardisation: Standardisation
+    card: ModelCard
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A released model, ready to diagnose."""
+
+    plan: Plan
+    standardisation: Standardisation
+    parameters: Parameters
+    card: ModelCard
+
+    def predict(self, source: TableSource) -> NDArray[Any]:
+        """What the model says of each row of a table in the plan's format (no target column is needed).
+
+        Float64 probabilities: binary (n,), multiclass and multilabel (n, k); survival: risk scores (n,).
+
+        Raises:
+            InvalidInput: a column is missing or a cell is not of its kind.
+        """
+        raw = read_features(table_from(source), self.plan.data)
+        features = encode_features(raw, self.plan, self.standardisation)
+        return learner_of(self.plan).predict(self.parameters, features)
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of the file."""
+        return sha256(encode_model(self))
+
+
+def model_of(plan: Plan, state: LearningState) -> Model:
+    """The model that a study in `state` releases.
+
+    Raises:
+        InvalidInput: the statistics round has not been absorbed.
+    """
+    if state.standardisation is None:
+        raise InvalidInput("model: expected a learning state after the statistics round")
+    is_best = plan.training.best_round and state.best is not None
+    card = ModelCard(
+        title=plan.purpose.title,
+        task=plan.task,
+        intended_use=plan.purpose.application,
+        plan=plan.digest,
+        state=state.digest,
+        hospitals=plan.participation.hospitals,
+        aggregates=state.best.trained if is_best and state.best else state.trained,
+        validation=state.validation if is_best else None,
+        test=state.test,
+    )
+    return Model(plan, state.standardisation, released_parameters(plan, state), card)
+
+
+def encode_model(model: Model) -> bytes:
+    """The model's safetensors file; equal models give equal bytes."""
+    attached = encode(_Attached(model.plan, model.standardisation, model.card))
+    text = base64.b64encode(attached).decode("ascii")
+    arrays = {name: np.ascontiguousarray(array) for name, array in model.parameters.items()}
+    return safetensors.numpy.save(arrays, metadata={_KEY: text})
+
+
+def decode_model(data: bytes) -> Model:
+    """The model whose file is `data`.
+
+    Raises:
+        InvalidInput: it is damaged, made by something else, or its parts do not belong together.
+    """
+    attached = _read_attached(data)
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"model file: {error}") from None
+    expected = learner_of(attached.plan).initial(0).shapes
+    if {name: array.shape for name, array in arrays.items()} != dict(expected):
+        raise InvalidInput("model file: its arrays are not those of the model that its plan describes")
+    if any(array.dtype != np.float32 for array in arrays.values()):
+        raise InvalidInput("model file: expected float32 arrays")
+    if attached.card.plan != attached.plan.digest:
+        raise InvalidInput("model file: the card names another plan")
+    parameters = Parameters.from_arrays({name: arrays[name] for name in expected})
+    return Model(attached.plan, attached.standardisation, parameters, attached.card)
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write the model's file.
+
+    Raises:
+        Unavailable: the file cannot be written.
+    """
+    try:
+        path.write_bytes(encode_model(model))
+    except OSError as error:
+        raise Unavailable(f"model file {path}: {error.strerror or error}") from None
+
+
+def load_model(path: Path | str) -> Model:
+    """The model in a file.
+
+    Raises:
+        InvalidInput: it is absent, too large or damaged.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise InvalidInput(f"model file {path}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"model file {path}: {error.strerror or error}") from None
+    return decode_model(data)
+
+
+def _read_attached(data: bytes) -> _Attached:
+    """What the metadata holds. A safetensors file is a little-endian length, that much JSON, then the arrays."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(_MAX_HEADER, len(data) - 8):
+        raise InvalidInput("model file: not a safetensors file")
+    try:
+        text = json.loads(data[8 : 8 + length])["__metadata__"][_KEY]
+        attached = base64.b64decode(text, validate=True)
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        raise InvalidInput(f"model file: expected metadata under {_KEY!r}, found none") from None
+    return decode(attached, _Attached)

@@ -1,0 +1,208 @@
+"""A study's logic as pure init/apply: what a hospital contributes to a round, and what its sum does to the
+learning state.
+
+The same functions run at every hospital, in the simulation and in `baselines`. Everything that decides (the
+next model, rejection, best round, early stopping) is computed from summed integers and correctly rounded
+float64 steps, so all agree bit for bit. This module must never see keys, masks or the ledger, and never
+change a state in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfed.encoding import digest_of
+from medfed.errors import InvalidInput
+from medfed.federation.acceptance import absorb_training
+from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
+from medfed.federation.learning_state import LearningState
+from medfed.federation.plan import Plan
+from medfed.federation.prepared import PreparedData
+from medfed.federation.splits import Split
+from medfed.federation.statistics import standardisation_from, statistics_contribution, statistics_entries
+from medfed.federation.strategies import Memory, strategy_for
+from medfed.identifiers import Name
+from medfed.ledger.contracts.terms import RoundKind
+from medfed.models.dataset import Dataset
+from medfed.models.learner import Learner, learner_for
+from medfed.models.parameters import Parameters
+from medfed.secure_sum.manifest import Entry, Manifest
+
+__all__ = [
+    "Outcome",
+    "absorb",
+    "contribution",
+    "initial_local_memory",
+    "initial_state",
+    "learner_of",
+    "local_rng",
+    "released_parameters",
+    "round_manifest",
+    "training_contribution",
+]
+
+CLIPPED: Final = "clipped"
+"""The entry that counts clipped coordinates."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What absorbing a round led to."""
+
+    state: LearningState
+    accepted: bool
+    """False: the aggregate was rejected and the old model kept; what an attestation says."""
+    stop: bool
+    """The plan's early stopping asks for no further training rounds."""
+
+
+def learner_of(plan: Plan) -> Learner:
+    """The learner that the plan's model section means."""
+    return learner_for(plan.model, plan.task, plan.inputs, plan.outputs)
+
+
+def initial_state(plan: Plan) -> LearningState:
+    """The state before the first round; its digest is in the study's terms.
+
+    Raises:
+        InvalidInput: model, task and strategy do not go together.
+    """
+    parameters = learner_of(plan).initial(plan.training.seed)
+    return LearningState(parameters, strategy_for(plan.training).initial_memory(parameters.flat.size))
+
+
+def initial_local_memory(plan: Plan) -> Memory:
+    """What a hospital's own memory is before its first training round."""
+    size = learner_of(plan).initial(plan.training.seed).flat.size
+    return strategy_for(plan.training).initial_local_memory(size)
+
+
+def local_rng(plan: Plan, r: int, name: Name) -> np.random.Generator:
+    """The generator for hospital `name`'s order of examples in round `r`; the same after a crash."""
+    seed = digest_of("medfed/local-rng", plan.digest, r, name)
+    return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
+
+
+def round_manifest(plan: Plan, kind: RoundKind) -> Manifest:
+    """What is summed in a round of `kind`; it follows from the plan alone.
+
+    Raises:
+        InvalidInput: studies have no rounds of this kind.
+    """
+    match kind:
+        case "statistics":
+            return Manifest(tuple(statistics_entries(plan)))
+        case "training":
+            return Manifest(tuple(_training_entries(plan)))
+        case "evaluation":
+            return Manifest(tuple(evaluation_entries(plan, "test")))
+        case "votes":
+            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+
+
+def contribution(
+    plan: Plan,
+    state: LearningState,
+    kind: RoundKind,
+    prepared: PreparedData,
+    rng: np.random.Generator,
+    local_memory: Memory,
+) -> tuple[dict[str, Array], Memory]:
+    """One hospital's values for a round, by entry name, and its next local memory.
+
+    The next local memory may be kept only when the round is released with this hospital among the survivors
+    and its aggregate is accepted.
+
+    Raises:
+        InvalidInput: no statistics round was absorbed yet, or local training diverged.
+    """
+    match kind:
+        case "statistics":
+            return dict(statistics_contribution(plan, prepared)), local_memory
+        case "training":
+            return training_contribution(plan, state, datasets_of(state, prepared), rng, local_memory)
+        case "evaluation":
+            test = datasets_of(state, prepared)["test"]
+            counts = evaluation_contribution(plan, learner_of(plan), released_parameters(plan, state), test, "test")
+            return dict(counts), local_memory
+        case "votes":
+            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+
+
+def training_contribution(
+    plan: Plan,
+    state: LearningState,
+    datasets: Mapping[Split, Dataset],
+    rng: np.random.Generator,
+    local_memory: Memory,
+) -> tuple[dict[str, Array], Memory]:
+    """`contribution` to a training round, from datasets that are standardised already."""
+    learner, strategy = learner_of(plan), strategy_for(plan.training)
+    correction = strategy.correction(state.memory, local_memory)
+    result = learner.train(state.parameters, datasets["train"], plan.training.local, rng, correction)
+    vectors, after = strategy.client_step(state.parameters, result, state.memory, local_memory)
+    clipped = sum(int(np.count_nonzero(np.abs(vector) > plan.training.clip)) for vector in vectors.values())
+    values: dict[str, Array] = {**vectors, CLIPPED: np.array([clipped], dtype=np.int64)}
+    counts = evaluation_contribution(plan, learner, state.parameters, datasets["validation"], "validation")
+    return values | counts, after
+
+
+def absorb(
+    plan: Plan,
+    state: LearningState,
+    kind: RoundKind,
+    r: int,
+    sums: Mapping[str, Array],
+    share: tuple[int, int] = (1, 1),
+) -> Outcome:
+    """The state after round `r` of `kind`, whose decoded sums are `sums`.
+
+    `share` is the survivors' part of the study roster's weights, as numerator and denominator.
+
+    Raises:
+        InvalidInput: an entry is absent or has the wrong length.
+    """
+    match kind:
+        case "statistics":
+            return Outcome(state.changed(standardisation=standardisation_from(plan, sums)), True, False)
+        case "training":
+            evaluation = decode_evaluation(plan, sums, "validation")
+            after, accepted = absorb_training(plan, state, r, sums, evaluation, share)
+            return Outcome(after, accepted, after.stopped)
+        case "evaluation":
+            return Outcome(state.changed(test=decode_evaluation(plan, sums, "test")), True, False)
+        case "votes":
+            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+
+
+def released_parameters(plan: Plan, state: LearningState) -> Parameters:
+    """The model handed out: the best validated round's if the plan says so and there is one, else the last."""
+    if plan.training.best_round and state.best is not None:
+        return state.best.parameters
+    return state.parameters
+
+
+def datasets_of(state: LearningState, prepared: PreparedData) -> dict[Split, Dataset]:
+    """A hospital's standardised train, validation and test sets.
+
+    Raises:
+        InvalidInput: the statistics round has not been absorbed.
+    """
+    if state.standardisation is None:
+        raise InvalidInput("learning state: expected the statistics round first, found none absorbed")
+    return prepared.datasets(state.standardisation)
+
+
+def _training_entries(plan: Plan) -> list[Entry]:
+    size = learner_of(plan).initial(plan.training.seed).flat.size
+    vectors = strategy_for(plan.training).vectors
+    entries = [Entry(name, "fixed", size, plan.training.clip) for name in vectors]
+    entries.append(Entry(CLIPPED, "count", 1, size * len(vectors), 2))
+    return entries + evaluation_entries(plan, "validation")
