@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -94,7 +95,7 @@ def update_elements(plan: Plan) -> int:
     if isinstance(plan.model, CoxModel):
         return plan.inputs * vectors
     widths = (plan.inputs, *plan.model.hidden, plan.outputs)
-    return vectors * sum((below + 1) * above for below, above in zip(widths, widths[1:], strict=False))
+    return vectors * sum((below + 1) * above for below, above in pairwise(widths))
 
 
 def _types(plan: Plan) -> Iterator[Problem]:
@@ -140,9 +141,7 @@ def _participation(plan: Plan) -> Iterator[Problem]:
         yield Problem("participation.hospitals", f"{name!r} is named twice")
     least = least_quorum(invited)
     if not least <= people.quorum <= invited:
-        yield Problem(
-            "participation.quorum", f"{people.quorum}; of {invited} hospitals expected {least} to {invited}"
-        )
+        yield Problem("participation.quorum", f"{people.quorum}; of {invited} hospitals expected {least} to {invited}")
     needed = invited - people.quorum + 1
     if people.max_attempts < needed:
         yield Problem(

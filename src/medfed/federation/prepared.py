@@ -160,10 +160,10 @@ def _read_identities(table: Table, plan: Plan, rows: NDArray[np.int64]) -> list[
         return None
     texts = table.texts(column)
     identities: list[bytes] = []
-    for row in rows.tolist():
-        text = texts[row]
+    for row in rows:
+        text = texts[int(row)]
         if text is None:
-            raise InvalidInput(f"{table.place(row, column)}: the patient is missing")
+            raise InvalidInput(f"{table.place(int(row), column)}: the patient is missing")
         identities.append(text.encode("utf-8", "surrogatepass"))
     return identities
 

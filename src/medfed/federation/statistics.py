@@ -33,7 +33,8 @@ _POINTS_PER_BIN: Final = (GRID + 1) // BINS
 def statistics_entries(plan: Plan) -> list[Entry]:
     """What a statistics round sums. With F numbers, and C candidates plus one "other" for each category:
 
-    `examples` (1); `numbers.count`, `numbers.sum`, `numbers.squares`, `numbers.out_of_range` (F each),
+    `examples` (1); `numbers.count`, `numbers.sum`, `numbers.squares_high`, `numbers.squares_low` (a square is
+    high * 2^16 + low: whole, its sum could pass what two limbs hold), `numbers.out_of_range` (F each);
     `numbers.histogram` (64 F, a number after the other); `categories.counts` (C, patients for each value);
     `target.counts` (see `targets.target_counts`). Entries of no length are left out.
     """
@@ -43,7 +44,8 @@ def statistics_entries(plan: Plan) -> list[Entry]:
         "examples": (1, 1),
         "numbers.count": (numbers, 1),
         "numbers.sum": (numbers, GRID),
-        "numbers.squares": (numbers, GRID * GRID),
+        "numbers.squares_high": (numbers, GRID),
+        "numbers.squares_low": (numbers, GRID),
         "numbers.out_of_range": (numbers, 1),
         "numbers.histogram": (numbers * BINS, 1),
         "categories.counts": (categories, 1),
@@ -81,7 +83,7 @@ def standardisation_from(plan: Plan, sums: Mapping[str, NDArray[Any]]) -> Standa
             feature,
             int(sums["numbers.count"][at]),
             int(sums["numbers.sum"][at]),
-            int(sums["numbers.squares"][at]),
+            (int(sums["numbers.squares_high"][at]) << 16) + int(sums["numbers.squares_low"][at]),
             [int(count) for count in histograms[at]],
         )
         for at, feature in enumerate(numbers)
@@ -103,6 +105,7 @@ def _number_counts(features: RawFeatures, data: DataFormat) -> dict[str, NDArray
     outside = (values < low) | (values > high)
     scaled = np.clip((values - low) / (high - low), 0.0, 1.0) * GRID
     grid = np.where(present, np.rint(scaled), 0).astype(np.int64)
+    squares = grid * grid
     histogram = np.zeros((len(low), BINS), dtype=np.int64)
     for at in range(len(low)):
         points = grid[present[:, at], at] // _POINTS_PER_BIN
@@ -110,7 +113,8 @@ def _number_counts(features: RawFeatures, data: DataFormat) -> dict[str, NDArray
     return {
         "numbers.count": np.count_nonzero(present, axis=0).astype(np.int64),
         "numbers.sum": grid.sum(axis=0),
-        "numbers.squares": (grid * grid).sum(axis=0),
+        "numbers.squares_high": (squares >> 16).sum(axis=0),
+        "numbers.squares_low": (squares & 0xFFFF).sum(axis=0),
         "numbers.out_of_range": np.count_nonzero(outside, axis=0).astype(np.int64),
         "numbers.histogram": histogram.ravel(),
     }
@@ -132,9 +136,7 @@ def _target_length(plan: Plan) -> int:
     return plan.outputs if plan.task in ("multiclass", "multilabel") else 1
 
 
-def _number_scale(
-    feature: NumberFeature, count: int, total: int, squares: int, histogram: list[int]
-) -> NumberScale:
+def _number_scale(feature: NumberFeature, count: int, total: int, squares: int, histogram: list[int]) -> NumberScale:
     width = feature.high - feature.low
     spread = count * squares - total * total
     if count == 0:

@@ -108,9 +108,7 @@ class Table:
         return list(map(parsed.__getitem__, cells))
 
 
-def table_from(
-    source: TableSource, *, columns: Sequence[str] | None = None, name: str | None = None
-) -> Table:
+def table_from(source: TableSource, *, columns: Sequence[str] | None = None, name: str | None = None) -> Table:
     """A table from a CSV file's path, `{column: cells}`, `[{column: cell}]`, a NumPy structured array, or a pandas or
     polars data frame.
 
@@ -262,13 +260,11 @@ def _from_columns(columns: Mapping[Any, Any], label: str) -> Table:
 
 def _column_array(cells: Any, name: str, label: str) -> NDArray[Any]:
     if isinstance(cells, (str, bytes)) or not hasattr(cells, "__len__"):
-        raise InvalidInput(
-            f"{label}: column {name!r} is a {type(cells).__name__}; expected a sequence of cells"
-        )
+        raise InvalidInput(f"{label}: column {name!r} is a {type(cells).__name__}; expected a sequence of cells")
     if not isinstance(cells, np.ndarray) and hasattr(cells, "to_numpy"):
         cells = cells.to_numpy()
     if not isinstance(cells, np.ndarray):
-        return _objects([_plain(cell) for cell in cells])
+        return _objects([_plain(cell) for cell in cast("Sequence[Any]", cells)])
     array = cast("NDArray[Any]", cells)
     if array.ndim != 1:
         raise InvalidInput(f"{label}: column {name!r} has {array.ndim} dimensions; expected 1")
@@ -280,7 +276,7 @@ def _column_array(cells: Any, name: str, label: str) -> NDArray[Any]:
 
 
 def _plain(cell: Any) -> Any:
-    return cell.item() if isinstance(cell, np.generic) else cell
+    return cast("np.generic[Any]", cell).item() if isinstance(cell, np.generic) else cell
 
 
 def _objects(cells: list[Any]) -> NDArray[Any]:

@@ -104,6 +104,6 @@ def _refuse_where(bad: NDArray[np.bool_], table: Table, column: str, expected: s
 
 def _stacked(columns: list[NDArray[np.float64]]) -> Targets:
     values = np.stack(columns, axis=1)
-    usable = ~np.isnan(values).any(axis=1)
+    usable = np.logical_not(np.isnan(values).any(axis=1))
     values[~usable] = 0.0
     return Targets(values.astype(np.float32), usable, missing=int(np.count_nonzero(~usable)), unknown=0)

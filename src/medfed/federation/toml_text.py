@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 __all__ = ["format_toml", "line_numbers", "line_of"]
 
@@ -57,28 +57,37 @@ def _lines(table: Mapping[str, Any], path: str) -> Iterator[str]:
     for key, value in table.items():
         if value is None:
             continue
-        if isinstance(value, Mapping) or _is_array_of_tables(value):
+        if _is_table(value) or _is_array_of_tables(value):
             later.append((key, value))
         else:
             yield f"{key} = {_value(value)}"
     for key, value in later:
         inner = f"{path}.{key}" if path else key
-        header, tables = (f"[{inner}]", [value]) if isinstance(value, Mapping) else (f"[[{inner}]]", value)
-        for one in cast("list[Mapping[str, Any]]", tables):
+        header = f"[{inner}]" if _is_table(value) else f"[[{inner}]]"
+        tables: list[Mapping[str, Any]] = [value] if _is_table(value) else value
+        for one in tables:
             yield ""
             yield header
             yield from _lines(one, inner)
 
 
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
 def _is_array_of_tables(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+    return _is_array(value) and bool(value) and _is_table(value[0])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_value(item) for item in cast('list[Any]', value))}]"
+    if _is_array(value):
+        return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, str):
         # JSON's escapes are TOML's, but for the delete character, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
