@@ -1,7 +1,7 @@
 """Which examples each training step sees: shuffled passes over the data, cut into batches.
 
-The order comes from the generator that is passed in and from nothing else. Examples are gathered a few thousand at a
-time, so that a step costs two slices and a large table is never copied whole.
+The order comes from the generator that is passed in and from nothing else. Examples are gathered a few thousand at
+a time, so that a step costs two slices and a large table is never copied whole.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def draw_batches(
 ) -> Iterator[tuple[Float32Array, Array]]:
     """The batches of every step, as prepared features and targets.
 
-    A pass that does not divide evenly ends with a smaller batch; the next pass is shuffled anew, whether steps or epochs
-    are counted. A batch of everything needs no order and draws nothing from `rng`.
+    A pass that does not divide evenly ends with a smaller batch; the next pass is shuffled anew, whether steps or
+    epochs are counted. A batch of everything needs no order and draws nothing from `rng`.
 
     Raises:
         InvalidInput: as `count_steps`.

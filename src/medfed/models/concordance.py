@@ -20,9 +20,9 @@ Array = npt.NDArray[Any]
 def concordance_counts(risk: Array, time: Array, event: Array) -> tuple[int, int, int]:
     """Pairs (concordant, discordant, tied in risk) among those that can be compared.
 
-    A pair can be compared when the earlier time is an event; of two equal times, an event comes before a censoring, and
-    two events cannot be compared (Harrell 1982; `survival::concordance` and lifelines do the same). It is concordant when
-    the earlier has the higher risk. O(n log² n), vectorised. All arguments `(n,)`.
+    A pair can be compared when the earlier time is an event; of two equal times, an event comes before a censoring,
+    and two events cannot be compared (Harrell 1982; `survival::concordance` and lifelines do the same). It is
+    concordant when the earlier has the higher risk. O(n log² n), vectorised. All arguments `(n,)`.
 
     Raises:
         InvalidInput: shapes differ, or a value is not finite.
@@ -60,7 +60,7 @@ def concordance_index(concordant: int, discordant: int, tied: int) -> float:
 def _count_below(ranks: npt.NDArray[np.int64], prefix: Array, bounds: Array) -> int:
     """Sum over queries of how many of the first `prefix` ranks are less than `bounds`.
 
-    A prefix is a union of aligned blocks, one for each bit of its length; at each level all blocks are sorted at once.
+    A prefix is a union of aligned blocks, one for each bit of its length; each level's blocks are sorted at once.
     """
     span = int(ranks.max(initial=0)) + 2
     positions = np.arange(len(ranks))

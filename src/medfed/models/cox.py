@@ -1,7 +1,8 @@
 """The linear Cox proportional-hazards model: Breslow's partial likelihood within one hospital's examples.
 
-`score = features @ coefficients`; a higher score means an earlier event. The loss is the negative log partial likelihood
-divided by the number of examples (censored ones included), so a batch without an event has loss and gradient 0.
+`score = features @ coefficients`; a higher score means an earlier event. The loss is the negative log partial
+likelihood divided by the number of examples (censored ones included), so a batch without an event has loss and
+gradient 0. Risk sets never cross hospitals: that would tell one hospital another's times.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import numpy.typing as npt
 
 from medfed.errors import InvalidInput
 from medfed.models.batches import draw_batches
-from medfed.models.dataset import Dataset, check_dataset
+from medfed.models.concordance import concordance_counts
+from medfed.models.dataset import Dataset, check_dataset, check_features
 from medfed.models.optimizers import Penalties
 from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining
-from medfed.models.training import LocalResult, check_correction, descend
+from medfed.models.training import MAX_REPORTED, LocalResult, check_correction, descend
 
-__all__ = ["Cox", "partial_likelihood"]
+__all__ = ["Cox", "concordance_counts", "partial_likelihood"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
@@ -29,8 +31,8 @@ Float64Array = npt.NDArray[np.float64]
 def partial_likelihood(scores: Array, time: Array, event: Array) -> tuple[float, Float64Array]:
     """The negative log partial likelihood with Breslow's ties, and its gradient by `scores`, float64 `(n,)`.
 
-    Breslow, "Covariance analysis of censored survival data" (1974). Computed on a log scale throughout, so that scores of
-    any size neither overflow nor lose a risk set; O(n log n).
+    Breslow, "Covariance analysis of censored survival data" (1974). Computed on a log scale throughout, so that
+    scores of any size neither overflow nor lose a risk set; O(n log n).
     """
     order = np.argsort(-time, kind="stable")
     time, scores = time[order], scores[order].astype(np.float64)
@@ -38,7 +40,7 @@ def partial_likelihood(scores: Array, time: Array, event: Array) -> tuple[float,
     # In order of falling time the risk set of an example ends with the last one of the same time.
     last = np.searchsorted(-time, -time, side="right") - 1
     log_risk = np.logaddexp.accumulate(scores)[last]
-    # Each example is in the risk sets of all events at its time or before: those from its tie group's first on.
+    # Each example is in the risk sets of all events at its time or before: from its tie group on.
     first = np.searchsorted(-time, -time, side="left")
     inverse = np.where(is_event, -log_risk, -np.inf)
     log_hazard = np.logaddexp.accumulate(inverse[::-1])[::-1][first]
@@ -84,7 +86,7 @@ class Cox:
         penalties = Penalties(start.flat, np.ones(self.inputs, np.bool_), settings, checked)
         steps = descend(weights, gradient, gradient_of, batches, settings, penalties)
         parameters = start.with_flat(weights)
-        return LocalResult(parameters, steps, len(data), self.loss(parameters, data))
+        return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
         """Risk scores, float64 `(n,)`: the logarithm of the hazard relative to all features 0.
@@ -93,8 +95,7 @@ class Cox:
             InvalidInput: `parameters` or `features` does not fit.
         """
         self._check_parameters(parameters)
-        if features.ndim != 2 or features.shape[1] != self.inputs:
-            raise InvalidInput(f"features: expected shape (n, {self.inputs}), found {features.shape}")
+        check_features(features, self.inputs)
         return features.astype(np.float64) @ parameters.flat.astype(np.float64)
 
     def loss(self, parameters: Parameters, data: Dataset) -> float:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medfed.errors import InvalidInput
 
-__all__ = ["Dataset", "Task", "check_dataset"]
+__all__ = ["Dataset", "Task", "check_dataset", "check_features"]
 
 Task = Literal["binary", "multiclass", "multilabel", "survival"]
 Float32Array = npt.NDArray[np.float32]
@@ -32,8 +32,8 @@ class Dataset:
     features: Float32Array
     """float32 `(n, d)`, finite. Other real dtypes are rounded to float32."""
     targets: Array
-    """binary float32 `(n,)`; multiclass int64 `(n,)`; multilabel float32 `(n, k)`; survival float32 `(n, 2)`, each
-    row (time, event)."""
+    """binary float32 `(n,)`; multiclass int64 `(n,)`; multilabel float32 `(n, k)`; survival float32 `(n, 2)`,
+    each row (time, event)."""
 
     def __post_init__(self) -> None:
         features = _finite_float32(self.features, "features")
@@ -52,8 +52,8 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, indices: Array) -> Dataset:
-        """The examples at `indices` (integers or a boolean mask), in that order.
+    def take(self, indices: Array | slice) -> Dataset:
+        """The examples at `indices` (integers, a boolean mask or a slice), in that order.
 
         Raises:
             InvalidInput: an index is out of range.
@@ -93,6 +93,19 @@ def check_dataset(data: Dataset, task: Task, inputs: int, outputs: int) -> None:
         raise InvalidInput(f"{task} targets: found dtype {data.targets.dtype}")
     if not _in_range(data.targets, task, outputs):
         raise InvalidInput(f"{task} targets: a value is out of range")
+
+
+def check_features(features: Array, inputs: int) -> None:
+    """Check that `features` can be predicted from: finite real numbers, `(n, inputs)`.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    if features.ndim != 2 or features.shape[1] != inputs or features.dtype.kind not in "fiub":
+        found = f"{features.dtype} {features.shape}"
+        raise InvalidInput(f"features: expected real numbers of shape (n, {inputs}), found {found}")
+    if not np.isfinite(features).all():
+        raise InvalidInput("features: expected finite values, found a NaN or an infinity")
 
 
 def _in_range(targets: Array, task: Task, outputs: int) -> bool:

@@ -35,7 +35,7 @@ class Learner(Protocol):
         rng: np.random.Generator,
         correction: Array | None = None,
     ) -> LocalResult:
-        """Train from `start` on one hospital's `data`; `correction`, flat float32, is added to every gradient.
+        """Train from `start` on one hospital's `data`; `correction`, flat float32, joins every gradient.
 
         Raises:
             InvalidInput: `start` or `data` does not fit, `data` is empty, or training diverged.
@@ -43,7 +43,7 @@ class Learner(Protocol):
         ...
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
-        """float64: binary probability `(n,)`; multiclass and multilabel probabilities `(n, k)`; survival score `(n,)`."""
+        """float64: binary probability `(n,)`; multiclass, multilabel probabilities `(n, k)`; risk score `(n,)`."""
         ...
 
     def loss(self, parameters: Parameters, data: Dataset) -> float:

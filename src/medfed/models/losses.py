@@ -1,7 +1,7 @@
 """What a network's outputs (logits) mean for each task: probabilities, losses and the loss's gradient.
 
-Every function is stable for logits of any size. Losses are means over examples (and over labels, for multilabel), as in
-PyTorch's `BCEWithLogitsLoss` and `CrossEntropyLoss`.
+Every function is stable for logits of any size, and none sees parameters. Losses are means over examples (and over
+labels, for multilabel), as in PyTorch's `BCEWithLogitsLoss` and `CrossEntropyLoss`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 ClassificationTask = Literal["binary", "multiclass", "multilabel"]
 
 Residual = Callable[[Array, Array], None]
-"""Turns logits `(n, k)`, in place, into the gradient of the mean loss by them, given prepared targets `(n, k)`."""
+"""Turns logits `(n, k)` in place into the mean loss's gradient by them, given prepared targets `(n, k)`."""
 
 
 def probabilities(logits: Array, task: ClassificationTask) -> Array:
@@ -51,10 +51,8 @@ def total_loss(logits: Array, targets: Array, task: ClassificationTask) -> float
     return float(losses.sum() / logits.shape[1])
 
 
-def prepare_targets_for(
-    task: ClassificationTask, outputs: int, dtype: npt.DTypeLike
-) -> Callable[[Array], Array]:
-    """How targets are prepared for `residual_for`: one-hot `(n, k)` for multiclass, else `1 - 2 y` as `(n, k)`."""
+def prepare_targets_for(task: ClassificationTask, outputs: int, dtype: npt.DTypeLike) -> Callable[[Array], Array]:
+    """What prepares targets for `residual_for`: one-hot `(n, k)` for multiclass, else `1 - 2 y` as `(n, k)`."""
     if task == "multiclass":
         return lambda targets: (targets[:, None] == np.arange(outputs)).astype(dtype)
     return lambda targets: (1 - 2 * targets).astype(dtype).reshape(len(targets), outputs)
@@ -62,10 +60,9 @@ def prepare_targets_for(
 
 def residual_for(task: ClassificationTask, rows: int, outputs: int, dtype: npt.DTypeLike) -> Residual:
     """The residual for batches of `rows` examples, computed in `dtype`."""
-    scalar = np.dtype(dtype).type
     if task == "multiclass":
-        return _softmax_residual(rows, dtype, scalar(1 / rows))
-    half, scale = scalar(0.5), scalar(0.5 / (rows * outputs))
+        return _softmax_residual(rows, dtype)
+    half, scale = np.array(0.5, dtype), np.array(0.5 / (rows * outputs), dtype)
 
     def residual(logits: Array, signs: Array) -> None:
         # sigmoid(z) - y = (tanh(z / 2) + 1 - 2 y) / 2
@@ -77,14 +74,15 @@ def residual_for(task: ClassificationTask, rows: int, outputs: int, dtype: npt.D
     return residual
 
 
-def _softmax_residual(rows: int, dtype: npt.DTypeLike, scale: Any) -> Residual:
-    column = np.empty((rows, 1), dtype)
+def _softmax_residual(rows: int, dtype: npt.DTypeLike) -> Residual:
+    column: Array = np.empty((rows, 1), dtype)
+    scale = np.array(1 / rows, dtype)
 
     def residual(logits: Array, one_hot: Array) -> None:
-        np.maximum.reduce(logits, 1, None, column, True)
+        np.maximum.reduce(logits, axis=1, out=column, keepdims=True)
         np.subtract(logits, column, logits)
         np.exp(logits, logits)
-        np.add.reduce(logits, 1, None, column, True)
+        np.add.reduce(logits, axis=1, out=column, keepdims=True)
         np.divide(logits, column, logits)
         np.subtract(logits, one_hot, logits)
         np.multiply(logits, scale, logits)

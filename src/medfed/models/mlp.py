@@ -1,7 +1,7 @@
 """Fully connected networks in numpy: (multinomial) logistic regression and small perceptrons for tables.
 
-Training runs in float32; predictions, losses and full gradients in float64 from the float32 parameters. The initial
-parameters are the same bits on every machine, because every hospital computes them for itself.
+Training runs in float32; predictions, losses and full gradients in float64 from the float32 parameters. The
+initial parameters must be the same bits on every machine: every hospital computes them for itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from medfed.errors import InvalidInput
 from medfed.models.batches import draw_batches, with_ones
-from medfed.models.dataset import Dataset, check_dataset
+from medfed.models.dataset import Dataset, check_dataset, check_features
 from medfed.models.losses import (
     ClassificationTask,
     Residual,
@@ -30,7 +31,7 @@ from medfed.models.network import Pass
 from medfed.models.optimizers import Penalties
 from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining, MlpModel
-from medfed.models.training import LocalResult, check_correction, descend
+from medfed.models.training import MAX_REPORTED, LocalResult, check_correction, descend
 
 __all__ = ["Mlp"]
 
@@ -57,7 +58,7 @@ class Mlp:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """`layers.I.weight` `(in, out)` and `layers.I.bias` `(out,)`, layer by layer."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for index, (inputs, outputs) in enumerate(zip(self.widths, self.widths[1:], strict=False)):
+        for index, (inputs, outputs) in enumerate(pairwise(self.widths)):
             shapes[f"layers.{index}.weight"] = (inputs, outputs)
             shapes[f"layers.{index}.bias"] = (outputs,)
         return shapes
@@ -65,8 +66,8 @@ class Mlp:
     def initial(self, seed: int) -> Parameters:
         """The parameters that every hospital starts from; biases are 0.
 
-        Without hidden layers all is 0. Otherwise weights are uniform: He et al. 2015 before a ReLU, Glorot and Bengio
-        2010 elsewhere, from PCG64's raw output, so that only exactly rounded operations are used.
+        Without hidden layers all is 0. Otherwise weights are uniform: He et al. 2015 before a ReLU, Glorot and
+        Bengio 2010 elsewhere, from PCG64's raw output, so that only exactly rounded operations are used.
 
         Raises:
             InvalidInput: `seed` is negative.
@@ -99,14 +100,12 @@ class Mlp:
         weights = start.flat.copy()
         gradient = np.empty_like(weights)
         training = _BatchGradient(self, weights, gradient)
-        batches = draw_batches(
-            data, settings, rng, with_ones, prepare_targets_for(self.task, self.outputs, np.float32)
-        )
+        batches = draw_batches(data, settings, rng, with_ones, prepare_targets_for(self.task, self.outputs, np.float32))
         checked = check_correction(correction, weights.size)
         penalties = Penalties(start.flat, self._decayed, settings, checked)
         steps = descend(weights, gradient, training, batches, settings, penalties)
         parameters = start.with_flat(weights)
-        return LocalResult(parameters, steps, len(data), self.loss(parameters, data))
+        return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
         """Probabilities, float64: `(n,)` of being ill for binary, `(n, k)` for multiclass and multilabel.
@@ -115,8 +114,7 @@ class Mlp:
             InvalidInput: `parameters` or `features` does not fit.
         """
         self._check_parameters(parameters)
-        if features.ndim != 2 or features.shape[1] != self.inputs:
-            raise InvalidInput(f"features: expected shape (n, {self.inputs}), found {features.shape}")
+        check_features(features, self.inputs)
         parts = [probabilities(logits, self.task) for _, logits in self._logits(parameters, features)]
         empty = (0,) if self.task == "binary" else (0, self.outputs)
         return np.concatenate(parts) if parts else np.empty(empty, np.float64)
@@ -146,9 +144,7 @@ class Mlp:
         prepare = prepare_targets_for(self.task, self.outputs, np.float64)
         for first in range(0, len(data), _EVALUATED):
             features = data.features[first : first + _EVALUATED]
-            gradient_of(
-                with_ones(features.astype(np.float64)), prepare(data.targets[first : first + _EVALUATED])
-            )
+            gradient_of(with_ones(features.astype(np.float64)), prepare(data.targets[first : first + _EVALUATED]))
             total += part * (len(features) / len(data))
         return total
 
@@ -162,9 +158,7 @@ class Mlp:
     def _bound(self, layer: int) -> float:
         inputs, outputs = self.widths[layer], self.widths[layer + 1]
         is_hidden = layer < len(self.model.hidden)
-        return math.sqrt(
-            6 / inputs if is_hidden and self.model.activation == "relu" else 6 / (inputs + outputs)
-        )
+        return math.sqrt(6 / inputs if is_hidden and self.model.activation == "relu" else 6 / (inputs + outputs))
 
     @cached_property
     def _decayed(self) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """A model's parameters: named arrays over one flat float32 vector, and their bytes as safetensors.
 
-A `Parameters` is finite and never changes: this module must never hand out a writable view, accept a NaN or an
-infinity, or read anything but the canonical bytes (so a blob's SHA-256 is the digest of the parameters in it).
+A `Parameters` is finite and never changes: this module must never hand out a writable view, accept a NaN or
+an infinity, or read anything but the canonical bytes (a blob's SHA-256 is the digest of the parameters in it).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Shape = tuple[int, ...]
 class Parameters(Mapping[str, Float32Array]):
     """An ordered mapping of names to read-only float32 arrays, all views of the one vector `flat`.
 
-    Equal when names, order, shapes and every bit of the numbers are. Make one with `from_arrays` or `load`, and the
-    next from it with `with_flat`.
+    Equal when names, order, shapes and every bit of the numbers are. Make one with `from_arrays` or `load`, and
+    the next from it with `with_flat`.
     """
 
     def __init__(self, shapes: Mapping[str, Shape], flat: Float32Array) -> None:
         """`shapes` gives order and shape; `flat` is taken as it is when float32, contiguous and read-only.
 
         Raises:
-            InvalidInput: a name or shape out of bounds, a wrong number of values, or a value that is not finite.
+            InvalidInput: a name or shape out of bounds, a wrong number of values, or one that is not finite.
         """
         size = _check_shapes(shapes)
         if flat.shape != (size,):
@@ -165,13 +165,9 @@ def _check_shapes(shapes: Mapping[str, Shape]) -> int:
     size = 0
     for name, shape in shapes.items():
         if not _NAME.match(name):
-            raise InvalidInput(
-                f"parameter name {name[:80]!r}: expected 1 to 200 of A-Z, a-z, 0-9, '_', '.', '-'"
-            )
+            raise InvalidInput(f"parameter name {name[:80]!r}: expected 1 to 200 of A-Z, a-z, 0-9, '_', '.', '-'")
         if len(shape) > _MAX_DIMENSIONS or any(length < 1 for length in shape):
-            raise InvalidInput(
-                f"parameter {name}: expected at most {_MAX_DIMENSIONS} lengths >= 1, found {shape}"
-            )
+            raise InvalidInput(f"parameter {name}: expected at most {_MAX_DIMENSIONS} lengths >= 1, found {shape}")
         size += math.prod(shape)
     if size > MAX_PARAMETERS:
         raise InvalidInput(f"parameters: expected at most {MAX_PARAMETERS} values, found {size}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,13 @@ from medfed.models.optimizers import Penalties, optimizer_for
 from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining
 
-__all__ = ["GradientOf", "LocalResult", "check_correction", "descend"]
+__all__ = ["MAX_REPORTED", "GradientOf", "LocalResult", "check_correction", "descend"]
 
 Array = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
+
+MAX_REPORTED: Final = 4096
+"""Examples that a result's loss is taken over: a few steps on a large table should not pay for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,12 @@ class LocalResult:
     examples: int
     """Examples of this hospital, each counted once."""
     loss: float
-    """Mean loss of `parameters` over those examples, penalties left out."""
+    """Mean loss of `parameters` over the first `MAX_REPORTED` of those examples, penalties left out: for this
+    hospital's own log only."""
 
 
 class GradientOf(Protocol):
-    """Writes into `gradient` the gradient of a batch's mean loss at `weights` (the arrays given when it was made)."""
+    """Writes the gradient of a batch's mean loss; which arrays hold weights and gradient it knows already."""
 
     def __call__(self, features: Float32Array, targets: Array) -> None: ...
 
@@ -61,7 +65,7 @@ def descend(
     gradient_of: GradientOf,
     batches: Iterator[tuple[Float32Array, Array]],
     settings: LocalTraining,
-    penalties: Penalties | None,
+    penalties: Penalties,
 ) -> int:
     """Move `weights` in place, one optimizer step a batch, and return how many steps were taken.
 
@@ -69,11 +73,12 @@ def descend(
         InvalidInput: training diverged (a weight is no longer finite).
     """
     step = optimizer_for(settings, weights.size).step
+    penalised = not penalties.is_empty
     steps = 0
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         for features, targets in batches:
             gradient_of(features, targets)
-            if penalties is not None:
+            if penalised:
                 penalties.add_to(gradient, weights)
             step(weights, gradient)
             steps += 1
