@@ -24,9 +24,7 @@ _ZEROS: Final = bytes(1 << 18)
 """Plaintext for the counter mode; small enough to stay in the processor's cache."""
 
 
-def fill_keystream(
-    seed: bytes, out: NDArray[np.uint32] | bytearray | memoryview[Any], start: int = 0
-) -> None:
+def fill_keystream(seed: bytes, out: NDArray[np.uint32] | bytearray | memoryview[Any], start: int = 0) -> None:
     """Overwrite `out` with the keystream of `seed` (32 bytes) from word `start` on.
 
     Args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
@@ -26,7 +27,7 @@ def create_private_file(path: Path, data: bytes) -> None:
         _check_mode(path.parent, "700")
         if path.exists():
             raise _exists(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.new")
         temporary.unlink(missing_ok=True)
         try:
             _write_synced(temporary, data)
