@@ -131,8 +131,7 @@ class Table(Generic[V]):
         """Every (key parts, record), in key order. Walks the state: for listings and small tables."""
         cut = len(self._prefix)
         return [
-            (tuple(msgspec.msgpack.decode(key[cut:])), self._decode(data))
-            for key, data in reader.scan(self._prefix)
+            (tuple(msgspec.msgpack.decode(key[cut:])), self._decode(data)) for key, data in reader.scan(self._prefix)
         ]
 
     def _decode(self, data: bytes) -> V:

@@ -97,9 +97,7 @@ def apply_withdraw_dataset(overlay: Overlay, call: Call, body: WithdrawDataset) 
         raise Refused("not-yours", f"the dataset belongs to {known.registered_by}")
     if known.withdrawn:
         raise Refused("already-withdrawn", "the dataset was withdrawn before")
-    gone = Artefact(
-        known.artefact, known.kind, known.card, known.registered_by, known.study, known.endorsers, True
-    )
+    gone = Artefact(known.artefact, known.kind, known.card, known.registered_by, known.study, known.endorsers, True)
     _ARTEFACTS.put(overlay, gone, body.artefact)
 
 

@@ -3,8 +3,8 @@
 Rules:
 1. Only survivors reveal, each once; the self seed must match its commitment, and the pair seeds are exactly those with
    the dropped.
-2. Past the deadline the whole study roster owes its shares of the missing survivors' keys; a share must match the digest
-   that the escrow's owner posted.
+2. Past the deadline the whole study roster owes its shares of the missing survivors' keys; a share must match the
+   digest that the escrow's owner posted.
 3. The threshold of shares opens the escrow. If it does not yield the committed self seed and the pair seeds with
    exactly the dropped, its owner is removed from the study and the round has failed.
 4. Late reveals count until the round is done. At the limit the round has failed. Nothing revealed is ever voided.
@@ -91,9 +91,7 @@ def seeds(reader: Reader, study: StudyId, round_number: int, attempt: int, who: 
     return _SEEDS.get(reader, study, round_number, attempt, who)
 
 
-def posted_shares(
-    reader: Reader, study: StudyId, round_number: int, attempt: int, owner: Name
-) -> dict[Name, bytes]:
+def posted_shares(reader: Reader, study: StudyId, round_number: int, attempt: int, owner: Name) -> dict[Name, bytes]:
     """The shares of `owner`'s escrow key that holders have posted."""
     return _SHARES.get(reader, study, round_number, attempt, owner) or {}
 
@@ -152,9 +150,7 @@ def _post_share(overlay: Overlay, call: Call, study: Study, record: Round, entry
         raise Refused("share-not-due", f"no share of {owner} is due")
     confirmed = confirmation(overlay, study.study, record.number, record.attempt, owner)
     expected = next(
-        (share.digest for share in confirmed.shares if share.holder == call.sender)
-        if confirmed
-        else iter(()),
+        (share.digest for share in confirmed.shares if share.holder == call.sender) if confirmed else iter(()),
         None,
     )
     context = escrow_context(call.block.chain, study.study, record.number, record.attempt, owner)

@@ -91,9 +91,7 @@ def quorum_and_threshold(study: Study) -> tuple[int, int]:
 def holders_of(study: Study, owner: Name) -> tuple[Name, ...]:
     """Who gets a share of `owner`'s escrow: the whole study roster with which it has an edge, itself not."""
     return tuple(
-        name
-        for name in study.roster
-        if name != owner and (min(name, owner), max(name, owner)) not in study.lost_edges
+        name for name in study.roster if name != owner and (min(name, owner), max(name, owner)) not in study.lost_edges
     )
 
 
@@ -111,9 +109,7 @@ def put_round(overlay: Overlay, record: Round) -> None:
     _ROUNDS.put(overlay, record, record.study, record.number)
 
 
-def need_round(
-    reader: Reader, study: StudyId, number: int, attempt: int, *phases: RoundPhase
-) -> tuple[Study, Round]:
+def need_round(reader: Reader, study: StudyId, number: int, attempt: int, *phases: RoundPhase) -> tuple[Study, Round]:
     """The running study and its current round, if `number` and `attempt` are the current ones.
 
     Raises:
@@ -174,7 +170,7 @@ def close_unreleased(overlay: Overlay, study: Study, record: Round, code: str) -
 def close_failed(overlay: Overlay, study: Study, record: Round, code: str) -> None:
     """Seeds are out but the sum cannot be completed; it counts as released over U (rules 3 and 4).
 
-    Whose seeds are missing is expected again only after it says `Rejoin`, so that it cannot fail every round in silence.
+    Whose seeds are missing is expected again only after it says `Rejoin`, so that it cannot fail all rounds in silence.
     """
     put_round(overlay, replace(record, phase="failed"))
     absent = [name for name in record.survivors if name not in record.revealed]

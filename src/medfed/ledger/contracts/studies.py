@@ -215,9 +215,7 @@ def eligible(reader: Reader, study: Study) -> tuple[Name, ...]:
     return tuple(
         name
         for name in study.roster
-        if name not in study.withdrawn
-        and is_active(reader, name)
-        and missed_rounds(study, name) < MISSES_BEFORE_REJOIN
+        if name not in study.withdrawn and is_active(reader, name) and missed_rounds(study, name) < MISSES_BEFORE_REJOIN
     )
 
 

@@ -5,9 +5,9 @@ Rules:
 2. An escrow comes with one sealed share for every holder, no more and no fewer.
 3. A survivor that cannot get a blob reports whose; it may still confirm before the deadline, not the reverse.
 4. Only when all survivors have confirmed does the round move to reveal.
-5. At the deadline the attempt is void with nothing revealed. The next attempt leaves out the silent (no accepted or late
-   transaction of this attempt), those whose blob more than a third of the study roster reported, and the reporters of
-   a hospital that stays at or below a third.
+5. At the deadline the attempt is void with nothing revealed. The next attempt leaves out the silent (no accepted or
+   late transaction of this attempt), those whose blob more than a third of the study roster reported, and the
+   reporters of a hospital that stays at or below a third.
 6. A next roster below the quorum, or no attempt left: the round ends unreleased and the study pauses.
 7. A survivor that refuses the survivors voids the attempt without penalty, and the study pauses.
 """
@@ -78,9 +78,7 @@ class RefuseSurvivors(Record, tag_field="type", tag="refuse-survivors"):
 _CONFIRMATIONS: Final[Table[Confirmation]] = Table("confirmation", Confirmation)
 
 
-def confirmation(
-    reader: Reader, study: StudyId, round_number: int, attempt: int, who: Name
-) -> Confirmation | None:
+def confirmation(reader: Reader, study: StudyId, round_number: int, attempt: int, who: Name) -> Confirmation | None:
     """What `who` confirmed with."""
     return _CONFIRMATIONS.get(reader, study, round_number, attempt, who)
 
@@ -151,9 +149,7 @@ def _left_out(study: Study, record: Round) -> set[Name]:
     return silent | guilty | unjust
 
 
-def _need_unconfirmed(
-    overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int
-) -> tuple[Study, Round]:
+def _need_unconfirmed(overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int) -> tuple[Study, Round]:
     record, current = need_round(overlay, study, number, attempt, "confirm")
     if call.sender not in current.survivors:
         raise Refused("not-a-survivor", f"{call.sender} is not among the survivors")

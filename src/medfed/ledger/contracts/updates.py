@@ -60,16 +60,12 @@ class SubmitUpdate(Record, tag_field="type", tag="submit-update"):
 _SUBMISSIONS: Final[Table[Submission]] = Table("submission", Submission)
 
 
-def submission(
-    reader: Reader, study: StudyId, round_number: int, attempt: int, who: Name
-) -> Submission | None:
+def submission(reader: Reader, study: StudyId, round_number: int, attempt: int, who: Name) -> Submission | None:
     """What `who` submitted in that attempt."""
     return _SUBMISSIONS.get(reader, study, round_number, attempt, who)
 
 
-def survivors_digest(
-    study: StudyId, round_number: int, attempt: int, blobs: tuple[tuple[Name, Digest], ...]
-) -> Digest:
+def survivors_digest(study: StudyId, round_number: int, attempt: int, blobs: tuple[tuple[Name, Digest], ...]) -> Digest:
     """What all survivors sign: who they are and which blobs count."""
     return digest_of("medfed/survivors", study, round_number, attempt, blobs)
 
