@@ -167,15 +167,16 @@ def _read_bytes(path: Path, label: str) -> bytes:
 
 
 def _decode(data: bytes, label: str) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"{label}, line {line}: not UTF-8; export the file as UTF-8") from None
     zero = data.find(b"\0")
     if zero >= 0:
         line = data.count(b"\n", 0, zero) + 1
         raise InvalidInput(f"{label}, line {line}: a zero byte; expected text in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(f"{label}, line {line}: not UTF-8; export the file as UTF-8") from None
+    return text
 
 
 def _parse_csv(text: str, label: str, columns: Sequence[str] | None, delimiter: str) -> Table:
@@ -200,7 +201,7 @@ def _parse_csv(text: str, label: str, columns: Sequence[str] | None, delimiter: 
                     lines.append(start)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise InvalidInput(f"{label}, line {reader.line_num}: malformed CSV: {_csv_reason(error)}") from None
+        raise InvalidInput(f"{label}, line {start}: malformed CSV: {_csv_reason(error)}") from None
     if names is None:
         raise InvalidInput(f"{label}: empty; expected a header line and rows")
     if columns is not None:
