@@ -41,7 +41,7 @@ class Parameters(Mapping[str, Float32Array]):
     """
 
     def __init__(self, shapes: Mapping[str, Shape], flat: Float32Array) -> None:
-        """`shapes` gives order and shape; `flat` is taken as it is when float32, contiguous and read-only.
+        """`shapes` gives order and shape; `flat`, float32, is copied unless it is read-only.
 
         Raises:
             InvalidInput: a name or shape out of bounds, a wrong number of values, or one that is not finite.
@@ -61,7 +61,9 @@ class Parameters(Mapping[str, Float32Array]):
         """
         shapes = {name: tuple(array.shape) for name, array in arrays.items()}
         _check_shapes(shapes)
-        return cls(shapes, np.concatenate([_as_float32(array).reshape(-1) for array in arrays.values()]))
+        flat = np.concatenate([_as_float32(array).reshape(-1) for array in arrays.values()])
+        flat.flags.writeable = False
+        return cls(shapes, flat)
 
     def with_flat(self, flat: npt.NDArray[Any]) -> Parameters:
         """The same names and shapes with the values of `flat` (float64 is rounded to float32; copied).
@@ -144,7 +146,9 @@ def _as_float32(array: npt.NDArray[Any]) -> Float32Array:
     if array.dtype.kind not in "fiu":
         raise InvalidInput(f"parameters: expected real numbers, found dtype {array.dtype}")
     with np.errstate(over="ignore"):
-        return np.array(array, dtype=np.float32, order="C")
+        own = np.array(array, dtype=np.float32, order="C")
+    own.flags.writeable = False
+    return own
 
 
 def _finite_read_only(flat: npt.NDArray[Any]) -> Float32Array:
@@ -152,10 +156,9 @@ def _finite_read_only(flat: npt.NDArray[Any]) -> Float32Array:
         raise InvalidInput(f"flat parameters: expected float32, found {flat.dtype}")
     if not np.isfinite(flat).all():
         raise InvalidInput("parameters: expected finite float32 values, found a NaN or an infinity")
-    own = flat if flat.flags.owndata or not flat.flags.writeable else flat.copy()
-    own = np.ascontiguousarray(own)
+    own = np.array(flat, copy=None if not flat.flags.writeable else True, order="C")
     own.flags.writeable = False
-    return own
+    return own[:]  # a view: unlike an owner it cannot be made writable again
 
 
 def _check_shapes(shapes: Mapping[str, Shape]) -> int:
