@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput
 from medfed.federation.features import (
     NumberScale,
@@ -119,8 +120,6 @@ def test_a_standardisation_of_another_plan_is_refused() -> None:
 
 
 def test_standardisation_travels_as_canonical_bytes_and_its_digest_names_it() -> None:
-    from medfed.encoding import decode, encode
-
     assert decode(encode(STANDARD), Standardisation) == STANDARD
     other = msgspec.structs.replace(STANDARD, kept=((True, True, True),))
     assert other.digest != STANDARD.digest

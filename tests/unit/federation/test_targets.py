@@ -56,8 +56,8 @@ def test_survival_targets_are_time_and_event() -> None:
         (BINARY, {"x": [1]}, "column 'num' is missing"),
         (MultilabelTarget(("a",)), {"a": [1, 2]}, "row 2, column 'a': expected 0 or 1"),
         (MultilabelTarget(("a",)), {"a": [1, "secret"]}, "row 2, column 'a': expected a number"),
-        (SurvivalTarget("t", "e"), {"t": [1, 0], "e": [1, 1]}, "row 2, column 't': expected a time above 0"),
-        (SurvivalTarget("t", "e"), {"t": [1, -3], "e": [1, 1]}, "row 2, column 't': expected a time above 0"),
+        (SurvivalTarget("t", "e"), {"t": [0, "x"], "e": [1, 1]}, "row 2, column 't': expected a number"),
+        (SurvivalTarget("t", "e"), {"t": [1, -3], "e": [1, 1]}, "row 2, column 't': expected a time of 0 or more"),
         (SurvivalTarget("t", "e"), {"t": [1, 1], "e": [1, 0.5]}, "row 2, column 'e': expected 0 or 1"),
     ],
 )
