@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Final
 
 __all__ = ["MISSING_TEXTS", "cell_number", "cell_text", "number_text", "shortest_text"]
@@ -41,7 +42,7 @@ def cell_number(cell: object) -> float:
         return value
     if _is_missing(cell):
         return math.nan
-    if isinstance(cell, (bool, int, float)):
+    if isinstance(cell, (bool, int, float, Decimal)):
         try:
             value = float(cell)
         except OverflowError:
@@ -65,8 +66,8 @@ def cell_text(cell: object) -> str | None:
         return None
     if isinstance(cell, (bool, int)):
         return str(int(cell))
-    if isinstance(cell, float):
-        return number_text(cell)
+    if isinstance(cell, (float, Decimal)):
+        return number_text(float(cell))
     raise ValueError("expected text or a number")
 
 
@@ -88,6 +89,6 @@ def number_text(value: float) -> str:
 def _is_missing(cell: object) -> bool:
     if cell is None:
         return True
-    if isinstance(cell, float):
+    if isinstance(cell, (float, Decimal)):
         return math.isnan(cell)
     return type(cell).__name__ in _MISSING_TYPES

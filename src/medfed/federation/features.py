@@ -60,7 +60,7 @@ class Standardisation(Record, frozen=True):
         return digest_of("medfed/standardisation", self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawFeatures:
     """The features of some rows as they were read, neither clipped nor standardised."""
 

@@ -51,7 +51,7 @@ class PreparationReport:
     """All usable rows have one and the same class (or nobody had an event)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedData:
     """A hospital's usable rows under one plan. All arrays have one length: the usable rows."""
 
@@ -104,6 +104,9 @@ class PreparedData:
 
 def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
     """Read what the plan names out of a table and divide its patients into splits.
+
+    Without a patient column a row is its own patient and known by what the plan names of it, so equal rows share a
+    split, and a row whose values are corrected later may change it; name a patient column where there is one.
 
     Args:
         split_key: the site's 32 bytes; not used where the plan names a split column.

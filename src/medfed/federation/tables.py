@@ -34,7 +34,7 @@ TableSource = Any
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """Named columns of one length. Cells are as they came; the plan says what they mean."""
 
@@ -269,11 +269,16 @@ def _column_array(cells: Any, name: str, label: str) -> NDArray[Any]:
     array = cast("NDArray[Any]", cells)
     if array.ndim != 1:
         raise InvalidInput(f"{label}: column {name!r} has {array.ndim} dimensions; expected 1")
-    if array.dtype.kind in "fiub":
+    if array.dtype.kind in "fb" or (array.dtype.kind in "iu" and _is_exact_in_float64(array)):
         return array.astype(np.float64)
-    if array.dtype.kind not in "OUT":
+    if array.dtype.kind not in "OUTiu":
         raise InvalidInput(f"{label}: column {name!r} holds {array.dtype}; expected numbers or text")
     return _objects([_plain(cell) for cell in array.tolist()])
+
+
+def _is_exact_in_float64(integers: NDArray[Any]) -> bool:
+    """Long identifiers are not: two patients must not become one by rounding."""
+    return len(integers) == 0 or bool(integers.max() <= 2**53 and integers.min() >= -(2**53))
 
 
 def _plain(cell: Any) -> Any:

@@ -26,7 +26,7 @@ from medfed.federation.tables import Table
 __all__ = ["Targets", "read_targets", "target_counts"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Targets:
     """The targets of a table's rows, before rows without one are dropped."""
 

@@ -208,7 +208,8 @@ class TestRules:
         ]
 
     def test_values_of_foreign_types_are_problems_not_crashes(self) -> None:
-        for wrong in (object(), np.float64(1.0), np.float32(1.0), [1], {}, None, b"x", 10**40):
+        foreign: list[Any] = [object(), np.float64(1.0), np.float32(1.0), [1], {}, None, b"x", 10**40]
+        for wrong in foreign:
             for plan in (with_training(clip=wrong), with_feature(0, low=wrong), with_people(hospitals=wrong)):
                 for problem in plan_problems(plan):
                     assert problem.sentence

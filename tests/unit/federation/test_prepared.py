@@ -53,8 +53,7 @@ def rows_of(count: int) -> dict[str, list[Any]]:
 
 
 def of_patient(prepared: PreparedData) -> dict[float, str]:
-    ages = prepared.features.numbers[:, 0].tolist()
-    return dict(zip(ages, [SPLITS[code] for code in prepared.split], strict=True))
+    return {float(age): SPLITS[code] for age, code in zip(prepared.features.numbers[:, 0], prepared.split, strict=True)}
 
 
 def test_the_report_counts_what_was_dropped_clipped_and_unknown() -> None:

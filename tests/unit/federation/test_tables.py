@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,17 @@ class TestCells:
         assert cell_text(cell) == text
         if isinstance(cell, str):
             assert shortest_text(shortest_text(cell.strip())) == text
+
+    def test_decimals_from_databases_are_numbers(self) -> None:
+        table = table_from({"price": [Decimal("1.50"), Decimal("NaN"), Decimal(2)]})
+        assert np.array_equal(table.numbers("price"), [1.5, np.nan, 2.0], equal_nan=True)
+        assert table.texts("price") == ["1.5", None, "2"]
+        assert "expected a finite number" in refusal(table_from({"a": [Decimal("inf")]}).numbers, "a")
+
+    def test_long_identifiers_keep_every_digit(self) -> None:
+        long = [2**60, 2**60 + 1]
+        for cells in (long, np.array(long), np.array(long, dtype=np.uint64)):
+            assert table_from({"id": cells}).texts("id") == [str(number) for number in long]
 
     def test_booleans_and_blanks_around_numbers_are_numbers(self) -> None:
         assert [cell_number(cell) for cell in (True, " 2 ", "-1e3", 4)] == [1.0, 2.0, -1000.0, 4.0]
