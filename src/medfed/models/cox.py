@@ -22,31 +22,45 @@ from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining
 from medfed.models.training import MAX_REPORTED, LocalResult, check_correction, descend
 
-__all__ = ["Cox", "concordance_counts", "partial_likelihood"]
+__all__ = ["Cox", "RiskSets", "concordance_counts", "partial_likelihood"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 
 
-def partial_likelihood(scores: Array, time: Array, event: Array) -> tuple[float, Float64Array]:
-    """The negative log partial likelihood with Breslow's ties, and its gradient by `scores`, float64 `(n,)`.
+class RiskSets:
+    """Who was at risk when, for `n` examples in order of falling time: risk sets are prefixes of that order."""
 
-    Breslow, "Covariance analysis of censored survival data" (1974). Computed on a log scale throughout, so that
-    scores of any size neither overflow nor lose a risk set; O(n log n).
-    """
-    order = np.argsort(-time, kind="stable")
-    time, scores = time[order], scores[order].astype(np.float64)
-    is_event = event[order] > 0
-    # In order of falling time the risk set of an example ends with the last one of the same time.
-    last = np.searchsorted(-time, -time, side="right") - 1
-    log_risk = np.logaddexp.accumulate(scores)[last]
-    # Each example is in the risk sets of all events at its time or before: from its tie group on.
-    first = np.searchsorted(-time, -time, side="left")
-    inverse = np.where(is_event, -log_risk, -np.inf)
-    log_hazard = np.logaddexp.accumulate(inverse[::-1])[::-1][first]
-    gradient = np.empty_like(scores)
-    gradient[order] = np.exp(scores + log_hazard) - is_event
-    return float((log_risk - scores)[is_event].sum()), gradient
+    def __init__(self, time: Array, event: Array) -> None:
+        """`time` and `event`, both `(n,)`; an event is marked by 1, a censoring by 0."""
+        later = -time
+        self._order = np.argsort(later, kind="stable")
+        ordered = later[self._order]
+        self._is_event = event[self._order] > 0
+        self._first = np.searchsorted(ordered, ordered, side="left")
+        self._last = np.searchsorted(ordered, ordered, side="right") - 1
+
+    def likelihood(self, scores: Array) -> tuple[float, Float64Array]:
+        """The negative log partial likelihood with Breslow's ties, and its gradient by `scores`, float64 `(n,)`.
+
+        Breslow, "Covariance analysis of censored survival data" (1974). Computed on a log scale throughout, so that
+        scores of any size neither overflow nor lose a risk set.
+        """
+        ordered = scores[self._order].astype(np.float64)
+        is_event = self._is_event
+        # The risk set of an example ends with the last one of the same time.
+        log_risk = np.logaddexp.accumulate(ordered)[self._last]
+        # An example is in the risk sets of all events at its time or before: from its tie group on.
+        inverse = np.where(is_event, -log_risk, -np.inf)
+        log_hazard = np.logaddexp.accumulate(inverse[::-1])[::-1][self._first]
+        gradient = np.empty_like(ordered)
+        gradient[self._order] = np.exp(ordered + log_hazard) - is_event
+        return float((log_risk - ordered)[is_event].sum()), gradient
+
+
+def partial_likelihood(scores: Array, time: Array, event: Array) -> tuple[float, Float64Array]:
+    """The negative log partial likelihood of `scores` and its gradient by them; see `RiskSets`. O(n log n)."""
+    return RiskSets(time, event).likelihood(scores)
 
 
 @dataclass(frozen=True)
@@ -76,11 +90,7 @@ class Cox:
         weights = start.flat.copy()
         gradient = np.empty_like(weights)
 
-        def gradient_of(features: Array, targets: Array) -> None:
-            _, by_score = partial_likelihood(np.dot(features, weights), targets[:, 0], targets[:, 1])
-            by_score /= len(features)
-            np.dot(by_score.astype(np.float32), features, gradient)
-
+        gradient_of = _BatchGradient(weights, gradient)
         batches = draw_batches(data, settings, rng, lambda features: features, lambda targets: targets)
         checked = check_correction(correction, weights.size)
         penalties = Penalties(start.flat, np.ones(self.inputs, np.bool_), settings, checked)
@@ -129,3 +139,19 @@ class Cox:
         check_dataset(data, "survival", self.inputs, 1)
         if len(data) == 0:
             raise InvalidInput("dataset: has no example")
+
+
+class _BatchGradient:
+    """The gradient of a batch's mean loss; the risk sets are kept as long as the batch stays the same."""
+
+    def __init__(self, weights: Array, gradient: Array) -> None:
+        self._weights, self._gradient = weights, gradient
+        self._targets: Array | None = None
+        self._risk_sets = RiskSets(np.empty(0), np.empty(0))
+
+    def __call__(self, features: Array, targets: Array) -> None:
+        if targets is not self._targets:
+            self._targets, self._risk_sets = targets, RiskSets(targets[:, 0], targets[:, 1])
+        _, by_score = self._risk_sets.likelihood(np.dot(features, self._weights))
+        by_score /= len(features)
+        np.dot(by_score.astype(np.float32), features, self._gradient)

@@ -29,7 +29,7 @@ class Dataset:
         InvalidInput: lengths that differ, wrong dimensions, or a value that is missing or infinite.
     """
 
-    features: Float32Array
+    features: Array
     """float32 `(n, d)`, finite. Other real dtypes are rounded to float32."""
     targets: Array
     """binary float32 `(n,)`; multiclass int64 `(n,)`; multilabel float32 `(n, k)`; survival float32 `(n, 2)`,

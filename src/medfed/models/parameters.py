@@ -6,6 +6,7 @@ an infinity, or read anything but the canonical bytes (a blob's SHA-256 is the d
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medfed.errors import InvalidInput
-from medfed.identifiers import Digest, sha256
+from medfed.identifiers import Digest
 
 __all__ = ["MAX_PARAMETERS", "MAX_TENSORS", "Parameters"]
 
@@ -86,11 +87,13 @@ class Parameters(Mapping[str, Float32Array]):
     @cached_property
     def digest(self) -> Digest:
         """SHA-256 of `save()`: what the ledger and the blob store call these parameters."""
-        return sha256(self.save())
+        state = hashlib.sha256(_header(self._shapes))
+        state.update(self._values())
+        return state.digest()
 
     def save(self) -> bytes:
         """These parameters as a safetensors file; equal parameters give equal bytes."""
-        return _header(self._shapes) + self._flat.astype("<f4", copy=False).tobytes()
+        return b"".join((_header(self._shapes), self._values()))
 
     @classmethod
     def load(cls, data: bytes) -> Parameters:
@@ -108,6 +111,9 @@ class Parameters(Mapping[str, Float32Array]):
             raise InvalidInput("parameters: the safetensors header is not canonical")
         flat = np.frombuffer(data, dtype="<f4", offset=start).astype(np.float32, copy=False)
         return cls(shapes, flat)
+
+    def _values(self) -> memoryview:
+        return self._flat.astype("<f4", copy=False).data
 
     @cached_property
     def _views(self) -> dict[str, Float32Array]:

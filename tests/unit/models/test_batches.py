@@ -80,4 +80,4 @@ def test_no_example_is_refused():
 
 
 def test_with_ones_adds_a_last_column_of_ones():
-    assert with_ones(np.float32([[2, 3]])).tolist() == [[2, 3, 1]]
+    assert with_ones(np.array([[2, 3]], np.float32)).tolist() == [[2, 3, 1]]

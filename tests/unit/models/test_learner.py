@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from medfed.errors import InvalidInput
 from medfed.models.cox import Cox
 from medfed.models.learner import learner_for
 from medfed.models.mlp import Mlp
-from medfed.models.settings import CoxModel, MlpModel
+from medfed.models.settings import CoxModel, MlpModel, ModelSettings
 
 
 def test_each_possible_combination_has_its_learner():
@@ -33,13 +35,11 @@ def test_each_possible_combination_has_its_learner():
         (MlpModel(), "binary", 0, 1),
     ],
 )
-def test_impossible_combinations_are_refused(model, task, inputs, outputs):
+def test_impossible_combinations_are_refused(model: ModelSettings, task: Any, inputs: int, outputs: int):
     with pytest.raises(InvalidInput, match="model"):
         learner_for(model, task, inputs, outputs)
 
 
 def test_small_models_do_not_bring_torch_in():
-    import subprocess
-
     code = "import sys, medfed.models.learner; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

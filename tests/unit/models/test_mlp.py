@@ -182,14 +182,15 @@ def test_logistic_regression_reaches_the_optimum_that_newton_finds():
     data = dataset("binary", 1, examples=300)
     made = learner(MlpModel(), "binary", 1)
     decay = 0.05
-    design = np.c_[data.features, np.ones(300)].astype(np.float64)
+    design: Array = np.column_stack([data.features, np.ones(300)]).astype(np.float64)
     penalty = np.diag([decay] * 5 + [0.0])
-    best = np.zeros(6)
+    best: Array = np.zeros(6)
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-design @ best))
-        slope = design.T @ (chance - data.targets) / 300 + penalty @ best
-        curvature = (design.T * (chance * (1 - chance))) @ design / 300 + penalty
-        best -= np.linalg.solve(curvature, slope)
+        chance: Array = 1 / (1 + np.exp(-design @ best))
+        slope: Array = design.T @ (chance - data.targets) / 300 + penalty @ best
+        curvature: Array = (design.T * (chance * (1 - chance))) @ design / 300 + penalty
+        change: Array = np.linalg.solve(curvature, slope)
+        best = best - change
     settings = LocalTraining(steps=3000, batch_size=0, learning_rate=0.5, weight_decay=decay)
     found = made.train(made.initial(0), data, settings, np.random.default_rng(0)).parameters
     assert np.allclose(found.flat, best, atol=1e-5)
@@ -254,7 +255,8 @@ def test_weight_decay_leaves_biases_alone():
 
 def test_logistic_regression_starts_at_zero_and_networks_at_bounded_uniform_weights():
     assert not learner(MlpModel(), "multiclass", 3).initial(9).flat.any()
-    for activation, gain in (("relu", 6 / 200), ("tanh", 6 / 500)):
+    gains: tuple[tuple[Any, float], ...] = (("relu", 6 / 200), ("tanh", 6 / 500))
+    for activation, gain in gains:
         made = learner(MlpModel((300,), activation), "multiclass", 3, inputs=200)
         first = made.initial(1)["layers.0.weight"]
         bound = np.sqrt(gain)

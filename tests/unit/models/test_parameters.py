@@ -15,7 +15,7 @@ from medfed.models.parameters import Parameters
 
 def example() -> Parameters:
     rng = np.random.default_rng(3)
-    return Parameters.from_arrays({"b": rng.normal(size=(3, 2)), "a": rng.normal(size=4), "s": np.float32([7])[0:1]})
+    return Parameters.from_arrays({"b": rng.normal(size=(3, 2)), "a": rng.normal(size=4), "s": np.full(1, 7.0)})
 
 
 def with_header(header: object, values: bytes) -> bytes:
@@ -76,7 +76,7 @@ def test_digest_is_the_sha256_of_the_saved_bytes():
 def test_equality_tells_order_and_sign_of_zero_apart():
     zero = {"w": np.zeros(2), "v": np.zeros(2)}
     plus = Parameters.from_arrays(zero)
-    assert plus != plus.with_flat(np.float32([0, 0, 0, -0.0]))
+    assert plus != plus.with_flat(np.array([0, 0, 0, -0.0], np.float32))
     assert plus != Parameters.from_arrays({"v": np.zeros(2), "w": np.zeros(2)})
     assert plus == Parameters.from_arrays(zero)
     assert plus != 3
@@ -90,7 +90,7 @@ def test_safetensors_itself_reads_what_save_writes():
 
 
 def test_load_reads_what_safetensors_itself_writes():
-    arrays = {"a.bias": np.float32([1, 2]), "a.weight": np.float32([[3, 4], [5, 6]])}
+    arrays = {"a.bias": np.array([1, 2], np.float32), "a.weight": np.array([[3, 4], [5, 6]], np.float32)}
     loaded = Parameters.load(safetensors.numpy.save(arrays))
     assert list(loaded) == sorted(arrays)
     assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
@@ -155,7 +155,7 @@ def test_a_header_that_is_not_canonical_is_refused(header: object):
 
 
 def test_the_canonical_header_of_the_test_above_is_accepted():
-    assert Parameters.load(with_header({"w": ENTRY}, np.float32([1, 2]).tobytes()))["w"].tolist() == [1, 2]
+    assert Parameters.load(with_header({"w": ENTRY}, np.array([1, 2], np.float32).tobytes()))["w"].tolist() == [1, 2]
 
 
 def test_a_header_length_beyond_the_file_is_refused():
