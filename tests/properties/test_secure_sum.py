@@ -6,27 +6,27 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfed.crypto import Entropy, seeded_entropy
+from medfed.crypto import Entropy, hkdf_sha256, seeded_entropy
+from medfed.crypto.escrow import Holder, make_escrow, open_escrow, open_share
+from medfed.encoding import decode, encode
 from medfed.secure_sum import (
-    Attempt,
     Entry,
-    EscrowContents,
     Manifest,
     decode_sum,
     encode_vector,
     fixed_scale,
-    make_escrow,
     mask_sign,
     mask_update,
-    open_escrow,
-    open_share,
     pair_seed,
     ratchet,
-    share_key,
     unmask_sum,
 )
 
 NAME = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True)
+
+
+Attempt = tuple[int, int]
+"""Round and attempt."""
 
 
 class Hospitals:
@@ -52,11 +52,11 @@ class Hospitals:
         lower, higher = self.pair(a, b)
         return pair_seed(
             self.secrets[lower, higher],
-            chain=attempt.chain,
-            study=attempt.study,
-            round=attempt.round,
-            kind=attempt.kind,
-            attempt=attempt.number,
+            chain=bytes(32),
+            study=bytes(16),
+            round=attempt[0],
+            kind="training",
+            attempt=attempt[1],
             lower=lower,
             higher=higher,
         )
@@ -85,7 +85,7 @@ def test_the_aggregate_is_the_plain_sum_for_any_dropout_pattern_and_attempt(
     roster = hospitals.names
     seen: set[bytes] = set()
     for number in range(attempts):
-        attempt = Attempt(bytes(32), bytes(16), r, "training", number)
+        attempt = (r, number)
         # Who lost every edge could not mask, and has left before this.
         able = [name for name in roster if hospitals.neighbours(name, roster)]
         selves = {name: hospitals.entropy(32) for name in able}
@@ -127,7 +127,7 @@ def test_a_survivor_that_falls_silent_is_replaced_by_the_threshold_of_share_hold
     names = [f"h{i}" for i in range(n)]
     entropy = seeded_entropy(seed.to_bytes(8, "big"))
     hospitals = Hospitals(names, set(), entropy)
-    attempt = Attempt(bytes(32), bytes(16), 1, "statistics", 0)
+    attempt = (1, 0)
     threshold = 2 if n == 3 else max(3, 2 * n // 3)
     selves = {name: entropy(32) for name in names}
     vectors = {name: np.frombuffer(entropy(40), dtype=np.uint32) for name in names}
@@ -140,27 +140,22 @@ def test_a_survivor_that_falls_silent_is_replaced_by_the_threshold_of_share_hold
     survivors = sorted(data.draw(st.sets(st.sampled_from(names), min_size=2), label="survivors"))
     dropped = [name for name in names if name not in survivors]
     silent = data.draw(st.sampled_from(survivors), label="silent")
-    contents = EscrowContents(selves[silent], {name: hospitals.seed(attempt, silent, name) for name in dropped})
+    contents = (selves[silent], {name: hospitals.seed(attempt, silent, name) for name in dropped})
+    context = encode(("test", attempt, silent))
     keys = {
-        name: share_key(hospitals.secrets[hospitals.pair(silent, name)], attempt=attempt, owner=silent, holder=name)
-        for name in names
-        if name != silent
+        name: hkdf_sha256(hospitals.secrets[hospitals.pair(silent, name)], context) for name in names if name != silent
     }
-    holders = {name: (names.index(name) + 1, key) for name, key in keys.items()}
-    escrow = make_escrow(contents, threshold, holders, attempt=attempt, owner=silent, entropy=entropy)
-    helping = data.draw(st.permutations(sorted(keys)), label="order")[:threshold]
-    shares = {
-        names.index(name) + 1: open_share(
-            escrow.sealed_shares[name], keys[name], attempt=attempt, owner=silent, holder=name
-        )
-        for name in helping
-    }
-    opened = open_escrow(escrow.ciphertext, shares, threshold, attempt=attempt, owner=silent)
-    leftover = [(seed, mask_sign(silent, name)) for name, seed in opened.pair_seeds.items()]
+    holders = tuple(Holder(name, names.index(name) + 1, key) for name, key in keys.items())
+    escrow = make_escrow(encode(contents), threshold, holders, context, entropy)
+    helping = data.draw(st.permutations(escrow.shares), label="order")[:threshold]
+    shares = {names.index(s.holder) + 1: open_share(keys[s.holder], s, context) for s in helping}
+    opened = open_escrow(escrow.ciphertext, shares, threshold, context)
+    self_seed, pair_seeds = decode(opened, tuple[bytes, dict[str, bytes]])
+    leftover = [(seed, mask_sign(silent, name)) for name, seed in pair_seeds.items()]
     for name in survivors:
         if name != silent:
             leftover += hospitals.signed_seeds(attempt, name, dropped)
-    self_seeds = [opened.self_seed if name == silent else selves[name] for name in survivors]
+    self_seeds = [self_seed if name == silent else selves[name] for name in survivors]
     total = unmask_sum([updates[name] for name in survivors], self_seeds, leftover, 10)
     np.testing.assert_array_equal(total, np.add.reduce([vectors[n] for n in survivors], dtype=np.uint32))
 

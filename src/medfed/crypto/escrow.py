@@ -8,7 +8,7 @@ use and owner; it must never be used for two escrows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -29,6 +29,12 @@ class Holder(Record):
     name: Name
     index: int
     key: bytes
+
+    def __repr__(self) -> str:
+        return f"Holder(name={self.name!r}, index={self.index}, …)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("name", self.name), ("index", self.index)]
 
 
 class SealedShare(Record):

@@ -3,19 +3,8 @@
 Pure: keys, rosters and vectors in, values out. This package never sees the ledger, a vault or a clock.
 """
 
-from medfed.secure_sum.escrow import (
-    Escrow,
-    EscrowContents,
-    is_share_of,
-    make_escrow,
-    open_escrow,
-    open_share,
-    share_digest,
-    share_key,
-)
 from medfed.secure_sum.fixed_point import decode_sum, encode_vector, fixed_scale, implausible_entries
 from medfed.secure_sum.keying import (
-    Attempt,
     draw_pair_secret,
     mask_sign,
     open_pair_secret,
@@ -28,10 +17,7 @@ from medfed.secure_sum.manifest import Entry, Manifest, check_hospitals
 from medfed.secure_sum.masking import decode_update, encode_update, mask_update, unmask_sum
 
 __all__ = [
-    "Attempt",
     "Entry",
-    "Escrow",
-    "EscrowContents",
     "Manifest",
     "check_hospitals",
     "decode_sum",
@@ -41,18 +27,12 @@ __all__ = [
     "encode_vector",
     "fixed_scale",
     "implausible_entries",
-    "is_share_of",
-    "make_escrow",
     "mask_sign",
     "mask_update",
-    "open_escrow",
     "open_pair_secret",
-    "open_share",
     "pair_info",
     "pair_seed",
     "ratchet",
     "seal_pair_secret",
-    "share_digest",
-    "share_key",
     "unmask_sum",
 ]

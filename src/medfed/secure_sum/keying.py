@@ -7,17 +7,14 @@ an earlier round.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
-
-from msgspec import Meta
+from typing import Final
 
 from medfed.crypto import Entropy, SealingKey, hkdf_sha256, seal
-from medfed.encoding import Record, encode
+from medfed.encoding import encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Name, StudyId
 
 __all__ = [
-    "Attempt",
     "draw_pair_secret",
     "mask_sign",
     "open_pair_secret",
@@ -28,17 +25,6 @@ __all__ = [
 ]
 
 SECRET_BYTES: Final = 32
-Counter = Annotated[int, Meta(ge=0, lt=2**32)]
-
-
-class Attempt(Record, frozen=True):
-    """Which attempt at which round of which study: what every seed and escrow is bound to."""
-
-    chain: Digest
-    study: StudyId
-    round: Counter
-    kind: Annotated[str, Meta(min_length=1, max_length=40)]
-    number: Counter
 
 
 def draw_pair_secret(entropy: Entropy) -> bytes:
