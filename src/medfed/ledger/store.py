@@ -173,7 +173,7 @@ class LedgerStore:
             ).fetchone()
         if row is None:
             return None
-        receipts: list[Receipt] = _decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts")
+        receipts: list[Receipt] = list(_decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
         if not 0 <= row[1] < len(receipts):
             raise Tampered(f"block {row[0]}: the index points to transaction {row[1]}, which it does not have")
         return receipts[row[1]]

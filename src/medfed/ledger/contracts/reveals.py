@@ -31,7 +31,7 @@ from medfed.ledger.contracts.rounds import (
     put_round,
     quorum_and_threshold,
 )
-from medfed.ledger.contracts.studies import Study, put_study
+from medfed.ledger.contracts.studies import Study
 from medfed.ledger.contracts.survivors import confirmation
 from medfed.ledger.contracts.updates import submission
 from medfed.ledger.state import Overlay, Reader, Table
@@ -199,6 +199,5 @@ def _enter(overlay: Overlay, call: Call, study: Study, record: Round, found: dic
 
 
 def _remove_escrow_owner(overlay: Overlay, study: Study, record: Round, owner: Name) -> None:
-    study = replace(study, withdrawn=tuple(sorted({*study.withdrawn, owner})))
-    put_study(overlay, study)
+    study = replace(study, expelled=tuple(sorted({*study.expelled, owner})))
     close_failed(overlay, study, record, "bad-escrow")

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Raw
 from msgspec.structs import replace
 
 from medfed.encoding import Record, digest_of
@@ -89,6 +89,8 @@ class Study(Record):
     """Pairs (lower, higher) that share no secret."""
     roster: tuple[Name, ...] = ()
     withdrawn: tuple[Name, ...] = ()
+    expelled: tuple[Name, ...] = ()
+    """Whose escrow was proven wrong."""
     missed: tuple[tuple[Name, int], ...] = ()
     """Completed rounds in a row that a hospital was left out of; absent means none."""
     step: int = 0
@@ -103,6 +105,7 @@ class Study(Record):
     """(voter, base, accepts the aggregate, wants to stop training)."""
     rejections: int = 0
     pause_code: str = ""
+    pauses: int = 0
     resume_votes: tuple[Name, ...] = ()
     abort_votes: tuple[Name, ...] = ()
 
@@ -332,7 +335,8 @@ def abort(overlay: Overlay, study: Study, code: str) -> None:
 
 def pause(overlay: Overlay, study: Study, code: str) -> None:
     """Stop opening rounds until the roster decides."""
-    put_study(overlay, replace(study, phase="paused", pause_code=code, resume_votes=(), abort_votes=()))
+    paused = replace(study, phase="paused", pause_code=code, pauses=study.pauses + 1, resume_votes=(), abort_votes=())
+    put_study(overlay, paused)
 
 
 def current_kind(study: Study) -> RoundKind | None:
@@ -372,7 +376,7 @@ def _check_terms(overlay: Overlay, terms: Terms, plan: bytes) -> None:
         raise Refused("bad-terms", f"at least {len(invited) - terms.quorum + 1} attempts are needed")
     if terms.max_examples < terms.min_examples:
         raise Refused("bad-terms", "max_examples is below min_examples")
-    if terms.plan != digest_of("medfed/plan", plan):
+    if terms.plan != digest_of("medfed/plan", Raw(plan)):
         raise Refused("bad-terms", "the terms name another plan than the one that is attached")
 
 

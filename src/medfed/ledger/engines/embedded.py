@@ -15,7 +15,7 @@ from medfed.errors import Tampered
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block
 from medfed.ledger.engine import Clock, Sealer, StateView
-from medfed.ledger.engines.ordering import Orderer, check_sealer
+from medfed.ledger.engines.ordering import Orderer, check_sealers
 from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.state import State
 from medfed.ledger.store import LedgerStore
@@ -30,23 +30,23 @@ _POLL_SECONDS: Final = 0.01
 class EmbeddedEngine:
     """This process's hold on a ledger file."""
 
-    def __init__(self, store: LedgerStore, sealer: Sealer, clock: Clock) -> None:
+    def __init__(self, store: LedgerStore, clock: Clock, *sealers: Sealer) -> None:
         self._store = store
         self._state, self._tip = store.load_state()
-        check_sealer(store.genesis, self._state, sealer)
-        self._orderer = Orderer(store.genesis, sealer, clock)
+        check_sealers(store.genesis, self._state, sealers)
+        self._orderer = Orderer(store.genesis, sealers, clock)
         self._version = -1
 
     @staticmethod
-    def create(path: Path, genesis: Genesis, sealer: Sealer, clock: Clock) -> EmbeddedEngine:
+    def create(path: Path, genesis: Genesis, clock: Clock, *sealers: Sealer) -> EmbeddedEngine:
         """Begin a ledger in a new file."""
         verify_genesis(genesis)
-        return EmbeddedEngine(LedgerStore.create(path, genesis), sealer, clock)
+        return EmbeddedEngine(LedgerStore.create(path, genesis), clock, *sealers)
 
     @staticmethod
-    def open(path: Path, sealer: Sealer, clock: Clock) -> EmbeddedEngine:
+    def open(path: Path, clock: Clock, *sealers: Sealer) -> EmbeddedEngine:
         """Go on with a ledger file."""
-        return EmbeddedEngine(LedgerStore.open(path), sealer, clock)
+        return EmbeddedEngine(LedgerStore.open(path), clock, *sealers)
 
     @property
     def genesis(self) -> Genesis:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block
 from medfed.ledger.engine import Clock, Sealer, StateView
-from medfed.ledger.engines.ordering import Orderer, check_sealer
+from medfed.ledger.engines.ordering import Orderer, check_sealers
 from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.state import Writes
 from medfed.ledger.transaction import SignedTransaction
@@ -19,12 +19,12 @@ __all__ = ["MemoryEngine"]
 class MemoryEngine:
     """One ledger, shared by whoever holds this object."""
 
-    def __init__(self, genesis: Genesis, sealer: Sealer, clock: Clock) -> None:
+    def __init__(self, genesis: Genesis, clock: Clock, *sealers: Sealer) -> None:
         verify_genesis(genesis)
         self.genesis = genesis
         self._state, self._tip = genesis_tip(genesis)
-        check_sealer(genesis, self._state, sealer)
-        self._orderer = Orderer(genesis, sealer, clock)
+        check_sealers(genesis, self._state, sealers)
+        self._orderer = Orderer(genesis, sealers, clock)
         self._blocks: list[Block] = []
         self._receipts: dict[Digest, Receipt] = {}
 

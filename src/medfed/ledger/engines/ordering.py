@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from medfed.crypto import SigningKey
@@ -16,21 +16,24 @@ from medfed.ledger.state import State, Writes
 from medfed.ledger.transaction import SignedTransaction
 from medfed.ledger.transition import Receipt, Tip, prepare_block, tip_after
 
-__all__ = ["Orderer", "check_sealer"]
+__all__ = ["Orderer", "check_sealers"]
 
 _FULL: Final = ("block-full", "quota")
 Append = Callable[[Block, Writes, list[Receipt]], None]
 
 
 class Orderer:
-    """Makes blocks for one proposer. Pure but for the clock: the caller keeps state, tip and storage."""
+    """Makes blocks for one proposer, or for several in turn by height (a simulation has all their keys).
 
-    def __init__(self, genesis: Genesis, sealer: Sealer, clock: Clock) -> None:
+    Pure but for the clock: the caller keeps state, tip and storage.
+    """
+
+    def __init__(self, genesis: Genesis, sealers: Sequence[Sealer], clock: Clock) -> None:
         self._genesis = genesis
-        self._sealer = sealer
+        self._names = [sealer.name for sealer in sealers]
         self._clock = clock
         signs = genesis.policy.seal == "signature"
-        self._key = SigningKey.from_seed(sealer.signing_seed) if signs else None
+        self._keys = [SigningKey.from_seed(sealer.signing_seed) if signs else None for sealer in sealers]
 
     def order(
         self, state: State, tip: Tip, transactions: list[SignedTransaction], append: Append
@@ -39,13 +42,14 @@ class Orderer:
         receipts: dict[Digest, Receipt] = {}
         waiting = list({signed.id: signed for signed in transactions}.values())
         while waiting:
+            turn = tip.height % len(self._names)
             header, taken, writes, made = prepare_block(
-                self._genesis, state, tip, waiting, self._clock(), self._sealer.name
+                self._genesis, state, tip, waiting, self._clock(), self._names[turn]
             )
             receipts.update((receipt.transaction, receipt) for receipt in made)
             if not taken:
                 break
-            seal = seal_block(header, self._key, self._genesis.policy.difficulty)
+            seal = seal_block(header, self._keys[turn], self._genesis.policy.difficulty)
             append(Block(header, seal, taken), writes, [receipt for receipt in made if receipt.height is not None])
             state, tip = state.with_writes(writes), tip_after(header)
             if not any(receipt.code in _FULL and receipt.height is None for receipt in made):
@@ -54,12 +58,19 @@ class Orderer:
         return state, tip, receipts
 
 
-def check_sealer(genesis: Genesis, state: State, sealer: Sealer) -> None:
-    """Check that the sealer is a participant and has the key that the ledger knows.
+def check_sealers(genesis: Genesis, state: State, sealers: Sequence[Sealer]) -> None:
+    """Check that every sealer is a participant and has the key that the ledger knows.
 
     Raises:
-        InvalidInput: it does not, so that its blocks would be refused.
+        InvalidInput: one has not, so that its blocks would be refused.
     """
+    if not sealers:
+        raise InvalidInput("an engine that makes blocks needs a sealer")
+    for sealer in sealers:
+        _check_sealer(genesis, state, sealer)
+
+
+def _check_sealer(genesis: Genesis, state: State, sealer: Sealer) -> None:
     found = participant(state, sealer.name)
     if found is None or found.status != "active":
         raise InvalidInput(f"{sealer.name} is not an active participant of {genesis.consortium} and cannot seal blocks")

@@ -1,0 +1,115 @@
+"""From what was published to the sum and the next learning state. Anyone with the ledger and the blobs can do this.
+
+Needs no secret: the survivors' blobs and the revealed seeds. So an auditor computes the same states as the hospitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from medfed.blobs import BlobStore
+from medfed.encoding import decode
+from medfed.errors import Tampered, Unavailable
+from medfed.federation.learning_state import LearningState
+from medfed.federation.plan import Plan
+from medfed.federation.study import Outcome, absorb, initial_state, round_manifest
+from medfed.identifiers import StudyId
+from medfed.ledger.contracts.reveals import Seeds, seeds
+from medfed.ledger.contracts.rounds import Round, round_record
+from medfed.ledger.contracts.studies import Study, capped_examples, proposed_plan, study_record
+from medfed.ledger.contracts.updates import Submission, submission
+from medfed.ledger.state import Reader
+from medfed.secure_sum import decode_sum, mask_sign, unmask_sum
+
+__all__ = ["absorb_round", "plan_of", "recompute_state", "released_sum", "weight_of", "weight_of_survivors"]
+
+CLOSED = ("released", "failed", "unreleased", "skipped")
+
+
+def plan_of(reader: Reader, study: StudyId) -> Plan:
+    """The plan that was proposed.
+
+    Raises:
+        Unavailable: no such study. InvalidInput: the plan's bytes are not a plan.
+    """
+    data = proposed_plan(reader, study)
+    if data is None:
+        raise Unavailable(f"study {study.hex()}: it is not on the ledger")
+    return decode(data, Plan)
+
+
+def weight_of(reader: Reader, study: Study, name: str) -> tuple[int, int]:
+    """n_i and Σ n over the study roster, enrolled counts capped by the plan."""
+    return capped_examples(reader, study, name), _all_examples(reader, study)
+
+
+def weight_of_survivors(reader: Reader, study: Study, record: Round) -> tuple[int, int]:
+    """Σ n over the survivors, and over the study roster."""
+    return sum(capped_examples(reader, study, name) for name in record.survivors), _all_examples(reader, study)
+
+
+def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> dict[str, NDArray[Any]]:
+    """The decoded sum of a released round, by entry name.
+
+    Raises:
+        Unavailable: a survivor's blob is not here. Tampered: the ledger lacks what a released round must have.
+    """
+    manifest = round_manifest(plan, record.kind)
+    submissions: list[Submission] = []
+    opened: list[Seeds] = []
+    for name in record.survivors:
+        place = (study.study, record.number, record.attempt, name)
+        submitted, known = submission(reader, *place), seeds(reader, *place)
+        if submitted is None or known is None:
+            raise Tampered(f"round {record.number}: released without the update or the seeds of {name}")
+        submissions.append(submitted)
+        opened.append(known)
+    leftover = [
+        (pair.seed, mask_sign(name, pair.name))
+        for name, known in zip(record.survivors, opened, strict=True)
+        for pair in known.pair_seeds
+    ]
+    total = unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, manifest.length)
+    hospitals = len(study.roster)
+    return decode_sum(manifest, total, weight_of_survivors(reader, study, record), hospitals)
+
+
+def absorb_round(
+    reader: Reader, study: Study, plan: Plan, state: LearningState, record: Round, blobs: BlobStore
+) -> Outcome:
+    """What a closed round makes of the learning state; only a released one changes it."""
+    if record.phase != "released":
+        return Outcome(state, accepted=True, stop=False)
+    sums = released_sum(reader, study, plan, record, blobs)
+    return absorb(plan, state, record.kind, record.number, sums, weight_of_survivors(reader, study, record))
+
+
+def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore) -> LearningState:
+    """The learning state after every closed round of a study, from published material alone.
+
+    Raises:
+        Unavailable: the study or a blob is not here.
+    """
+    record = study_record(reader, study)
+    if record is None:
+        raise Unavailable(f"study {study.hex()}: it is not on the ledger")
+    plan = plan_of(reader, study)
+    state = initial_state(plan)
+    for number in range(record.next_round):
+        closed = round_record(reader, study, number)
+        if closed is not None and closed.phase in CLOSED:
+            state = absorb_round(reader, record, plan, state, closed, blobs).state
+    return state
+
+
+def _streams(submissions: list[Submission], blobs: BlobStore) -> Iterator[BinaryIO]:
+    for submitted in submissions:
+        with blobs.open_stream(submitted.blob) as stream:
+            yield stream
+
+
+def _all_examples(reader: Reader, study: Study) -> int:
+    return sum(capped_examples(reader, study, name) for name in study.roster)

@@ -1,0 +1,69 @@
+"""A site's consent policy: which studies it joins, and whether it goes on after a pause, without asking a person.
+
+Rules are read in order and the first that fits decides. No rule fits: the study waits for a person. This module must
+never approve on its own what no rule names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from medfed.encoding import Record
+from medfed.federation.plan import Plan
+from medfed.identifiers import Code, Name
+
+__all__ = ["ConsentPolicy", "ConsentRule", "Decision", "decide"]
+
+
+class ConsentRule(Record):
+    """Decides on plans that fit every condition given; an empty condition fits all."""
+
+    decision: Literal["approve", "decline"]
+    proposers: tuple[Name, ...] = ()
+    learning_objects: tuple[str, ...] = ()
+    protections: tuple[str, ...] = ()
+    least_hospitals: Annotated[int, Meta(ge=0, le=50)] = 0
+    most_rounds: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """0: any number."""
+    code: Code = "policy"
+    """The reason given when declining."""
+
+
+class ConsentPolicy(Record):
+    """What the site decides without a person."""
+
+    rules: tuple[ConsentRule, ...] = ()
+    resume: Literal["auto", "ask"] = "auto"
+    most_resumes: Annotated[int, Meta(ge=0, le=10_000)] = 50
+    """Pauses after which a study is left to a person even with `auto`."""
+
+
+class Decision(Record):
+    """What the policy says: yes, no (with a code), or that a person must say."""
+
+    answer: Literal["approve", "decline", "ask"]
+    code: str = ""
+
+
+APPROVE_ALL = ConsentPolicy(rules=(ConsentRule("approve"),))
+"""For simulations and demonstrations: join everything."""
+
+
+def decide(policy: ConsentPolicy, proposer: Name, plan: Plan) -> Decision:
+    """The first fitting rule's decision."""
+    for rule in policy.rules:
+        if _fits(rule, proposer, plan):
+            return Decision(rule.decision, rule.code if rule.decision == "decline" else "")
+    return Decision("ask")
+
+
+def _fits(rule: ConsentRule, proposer: Name, plan: Plan) -> bool:
+    return (
+        (not rule.proposers or proposer in rule.proposers)
+        and (not rule.learning_objects or plan.purpose.learning_object in rule.learning_objects)
+        and (not rule.protections or plan.protection.mode in rule.protections)
+        and len(plan.participation.hospitals) >= rule.least_hospitals
+        and (not rule.most_rounds or plan.training.rounds <= rule.most_rounds)
+    )

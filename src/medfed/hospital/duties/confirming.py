@@ -1,0 +1,174 @@
+"""Confirming the survivors: fetch every blob, ask the vault, sign once, and put the seeds in escrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from msgspec.structs import replace
+
+from medfed.blobs import BlobStore
+from medfed.crypto import hkdf_sha256
+from medfed.crypto.escrow import Holder, make_escrow
+from medfed.encoding import encode
+from medfed.errors import Tampered, Unavailable
+from medfed.federation.plan import Plan
+from medfed.federation.prepared import cases_root
+from medfed.federation.study import round_manifest
+from medfed.hospital.aggregation import plan_of
+from medfed.hospital.duties.updating import attempt_seed
+from medfed.hospital.progress import (
+    AttemptRecord,
+    ChosenVector,
+    PairSecretStore,
+    Release,
+    release_key,
+    study_key,
+)
+from medfed.hospital.site import Site
+from medfed.hospital.work import Me, Work
+from medfed.identifiers import Digest, Name
+from medfed.ledger.contracts.membership import is_active
+from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
+from medfed.ledger.contracts.rounds import Round, dropped_of, holders_of, quorum_and_threshold, round_record
+from medfed.ledger.contracts.studies import Study, study_record
+from medfed.ledger.contracts.survivors import ConfirmSurvivors, RefuseSurvivors, ReportMissing
+from medfed.ledger.contracts.updates import Submission, submission, survivors_digest
+from medfed.ledger.engine import StateView
+from medfed.ledger.transaction import Body
+
+__all__ = ["ConfirmProposedSurvivors", "own_seeds", "release_key_of", "share_key"]
+
+_REPORT_AFTER: Final = 0.5
+"""The part of the confirm phase after which a blob that cannot be had is reported."""
+
+
+class ConfirmProposedSurvivors:
+    """Confirm, report a missing blob, or refuse what the vault forbids."""
+
+    name: ClassVar[str] = "confirm-survivors"
+    is_atomic: ClassVar[bool] = True
+
+    def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
+        """Due to survivors that have not confirmed."""
+        if current is None or study.phase != "running" or current.phase != "confirm":
+            return ()
+        if me.name not in current.survivors or me.name in current.confirmed:
+            return ()
+        reported = any(reporter == me.name for reporter, _ in current.reports)
+        return (Work(self.name, study.study, current.number, current.attempt, "reported" if reported else ""),)
+
+    def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
+        """The signed survivors are in the vault in the same commit as the transaction that says so."""
+        study, current = study_record(view, work.study), round_record(view, work.study, work.round)
+        key = study_key(work.study, "attempt", work.round, work.attempt)
+        known = site.vault.load(key, AttemptRecord)
+        if study is None or current is None or current.survivors_digest is None or known is None:
+            return ()
+        _verify_survivors(view, study, current)
+        plan = plan_of(view, study.study)
+        missing = _missing(site.blobs, view, study, current, plan)
+        if missing:
+            return self._report(site, study, current, missing, reported=work.detail == "reported")
+        if known.survivors is not None and known.survivors != current.survivors_digest:
+            raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
+        if not _may_release(site, view, study, current, plan):
+            return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
+        site.vault.store(key, replace(known, survivors=current.survivors_digest))
+        return (self._confirmation(site, view, study, current, known),)
+
+    def _report(
+        self, site: Site, study: Study, current: Round, missing: list[Name], *, reported: bool
+    ) -> Sequence[Body]:
+        lasts = study.terms.deadlines.confirm
+        if reported or site.clock() < current.deadline_ms - int(lasts * _REPORT_AFTER):
+            raise Unavailable(f"round {current.number}: waiting for the updates of {', '.join(missing)}")
+        return (ReportMissing(study.study, current.number, current.attempt, tuple(missing)),)
+
+    def _confirmation(
+        self, site: Site, view: StateView, study: Study, current: Round, known: AttemptRecord
+    ) -> ConfirmSurvivors:
+        secrets = _need_secrets(site, study)
+        contents = encode(own_seeds(site, view, study, current, known))
+        context = escrow_context(view.chain, study.study, current.number, current.attempt, site.name)
+        holders = tuple(
+            Holder(name, study.roster.index(name) + 1, share_key(secrets, site.name, name, site.name, context))
+            for name in holders_of(study, site.name)
+        )
+        _, threshold = quorum_and_threshold(study)
+        escrow = make_escrow(contents, threshold, holders, context, site.entropy)
+        digest = current.survivors_digest or b""
+        return ConfirmSurvivors(study.study, current.number, current.attempt, digest, escrow.ciphertext, escrow.shares)
+
+
+def share_key(secrets: PairSecretStore, owner: Name, holder: Name, me: Name, context: bytes) -> bytes:
+    """The key that seals the holder's share of the owner's escrow, known to these two only."""
+    other = holder if me == owner else owner
+    return hkdf_sha256(secrets.secrets[other], encode(("medfed/escrow-share", context, holder)))
+
+
+def own_seeds(site: Site, view: StateView, study: Study, current: Round, known: AttemptRecord) -> Seeds:
+    """What this survivor owes in the reveal phase."""
+    secrets = _need_secrets(site, study)
+    pairs = tuple(
+        PairSeed(name, attempt_seed(view, study, current, site.name, name, secrets))
+        for name in dropped_of(study, current, site.name)
+    )
+    return Seeds(known.self_seed, pairs)
+
+
+def release_key_of(site: Site, study: Study, current: Round, plan: Plan, base: Digest) -> str:
+    """What may be released over one set of survivors only: a dataset's statistics, or one base's round."""
+    if current.kind == "statistics":
+        data = cases_root(site.prepared(plan), site.keys.split_key)
+        return release_key("statistics", b"", data)
+    return release_key(current.kind, base, b"")
+
+
+def _verify_survivors(view: StateView, study: Study, current: Round) -> None:
+    blobs = tuple((name, _submission(view, study, current, name).blob) for name in current.survivors)
+    if survivors_digest(study.study, current.number, current.attempt, blobs) != current.survivors_digest:
+        raise Tampered(f"round {current.number}: the survivors' digest is not that of the survivors")
+    if len(current.survivors) < study.terms.quorum:
+        raise Tampered(f"round {current.number}: fewer survivors than the quorum")
+
+
+def _missing(blobs: BlobStore, view: StateView, study: Study, current: Round, plan: Plan) -> list[Name]:
+    expected = 4 * round_manifest(plan, current.kind).length
+    return [
+        name for name in current.survivors if not _is_good(blobs, _submission(view, study, current, name), expected)
+    ]
+
+
+def _is_good(blobs: BlobStore, submitted: Submission, expected: int) -> bool:
+    if submitted.length != expected:
+        return False
+    try:
+        return blobs.size(submitted.blob) == expected and len(blobs.get(submitted.blob)) == expected
+    except (Unavailable, Tampered):
+        return False
+
+
+def _may_release(site: Site, view: StateView, study: Study, current: Round, plan: Plan) -> bool:
+    chosen = site.vault.load(study_key(study.study, "vector"), ChosenVector)
+    if chosen is None or chosen.round != current.number:
+        return False
+    earlier = site.vault.load(release_key_of(site, study, current, plan, chosen.base), Release)
+    if earlier is None or earlier.survivors == current.survivors:
+        return True
+    gone = {name for name in earlier.survivors if name in study.expelled or not is_active(view, name)}
+    return set(earlier.survivors) - gone == set(current.survivors)
+
+
+def _submission(view: StateView, study: Study, current: Round, name: Name) -> Submission:
+    found = submission(view, study.study, current.number, current.attempt, name)
+    if found is None:
+        raise Tampered(f"round {current.number}: survivor {name} has not submitted")
+    return found
+
+
+def _need_secrets(site: Site, study: Study) -> PairSecretStore:
+    found = site.vault.load(study_key(study.study, "pairs"), PairSecretStore)
+    if found is None:
+        raise Unavailable(f"study {study.study.hex()}: the vault has no pair secrets")
+    return found

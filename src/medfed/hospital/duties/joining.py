@@ -1,0 +1,96 @@
+"""Answering a proposed study, and enrolling in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from medfed.crypto import SealingKey
+from medfed.encoding import Record
+from medfed.errors import InvalidInput
+from medfed.federation.plan import Plan
+from medfed.federation.plan_rules import verify_plan
+from medfed.federation.prepared import cases_root, schema_digest
+from medfed.federation.study import initial_state
+from medfed.hospital.aggregation import plan_of
+from medfed.hospital.consent import Decision, decide
+from medfed.hospital.progress import study_key
+from medfed.hospital.site import Site
+from medfed.hospital.work import Me, Work
+from medfed.ledger.contracts.keying import Enrol
+from medfed.ledger.contracts.rounds import Round
+from medfed.ledger.contracts.studies import ApproveStudy, DeclineStudy, Study, study_record
+from medfed.ledger.engine import StateView
+from medfed.ledger.transaction import Body
+
+__all__ = ["AnswerProposal", "EnrolInStudy"]
+
+log: Final = logging.getLogger("medfed.hospital")
+
+
+class PrivateStudyKey(Record):
+    """The key that pair secrets are sealed to, until they are opened; and the salt of the case list, for good."""
+
+    sealing_seed: bytes
+
+
+class AnswerProposal:
+    """Approve, decline, or leave it to a person, as the site's policy says."""
+
+    name: ClassVar[str] = "answer-proposal"
+    is_atomic: ClassVar[bool] = True
+
+    def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
+        """Due to an invited hospital that has not answered."""
+        answered = me.name in study.approved or me.name in study.declined
+        if study.phase != "proposed" or me.name not in study.terms.invited or answered:
+            return ()
+        return (Work(self.name, study.study),)
+
+    def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
+        """Nothing where a person must say."""
+        study = study_record(view, work.study)
+        if study is None:
+            return ()
+        try:
+            plan = plan_of(view, study.study)
+            verify_plan(plan)
+        except InvalidInput:
+            return (DeclineStudy(study.study, "invalid-plan"),)
+        if plan.terms(initial_state(plan).digest) != study.terms:
+            return (DeclineStudy(study.study, "terms-differ"),)
+        decision = decide(site.consent, study.proposer, plan)
+        if decision.answer == "ask":
+            return ()
+        return (self._answer(site, study, plan, decision),)
+
+    def _answer(self, site: Site, study: Study, plan: Plan, decision: Decision) -> Body:
+        if decision.answer == "decline":
+            return DeclineStudy(study.study, decision.code)
+        if site.prepared(plan).examples < plan.participation.min_examples:
+            return DeclineStudy(study.study, "too-few-examples")
+        return ApproveStudy(study.study, study.digest)
+
+
+class EnrolInStudy:
+    """Enrol with a fresh study key and the salted root of the case list."""
+
+    name: ClassVar[str] = "enrol"
+    is_atomic: ClassVar[bool] = True
+
+    def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
+        """Due to a hospital that has approved."""
+        if study.phase != "enrolling" or me.name not in study.approved or me.name in study.enrolled:
+            return ()
+        return (Work(self.name, study.study),)
+
+    def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
+        """The study key goes to the vault in the same commit as the enrolment."""
+        plan = plan_of(view, work.study)
+        prepared = site.prepared(plan)
+        key = SealingKey.generate(site.entropy)
+        salt = site.entropy(32)
+        site.vault.store(study_key(work.study, "private"), PrivateStudyKey(key.to_bytes()))
+        site.vault.put(study_key(work.study, "cases-salt"), salt)
+        return (Enrol(work.study, prepared.examples, schema_digest(plan), cases_root(prepared, salt), key.public),)

@@ -1,0 +1,146 @@
+"""Training (or counting), masking and submitting an update.
+
+Order of effects: the vector x and the attempt's self seed are in the vault before the masked blob exists, and the blob
+is stored before the transaction that names it. After a crash the same bytes come out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from medfed.errors import Tampered, Unavailable
+from medfed.federation.learning_state import LearningState
+from medfed.federation.study import contribution, local_rng, round_manifest
+from medfed.hospital.aggregation import plan_of, weight_of
+from medfed.hospital.progress import (
+    AttemptRecord,
+    ChosenVector,
+    PairSecretStore,
+    Progress,
+    load_local_memory,
+    load_progress,
+    study_key,
+)
+from medfed.hospital.site import Site
+from medfed.hospital.work import Me, Work
+from medfed.identifiers import Name, sha256
+from medfed.ledger.contracts.rounds import Round, round_record
+from medfed.ledger.contracts.studies import Study, has_edge, study_record
+from medfed.ledger.contracts.updates import SubmitUpdate
+from medfed.ledger.engine import StateView
+from medfed.ledger.transaction import Body
+from medfed.secure_sum import encode_update, encode_vector, mask_sign, mask_update, pair_seed
+
+__all__ = ["SubmitMaskedUpdate", "attempt_seed"]
+
+
+class SubmitMaskedUpdate:
+    """Submit in every attempt whose roster one is on, also late."""
+
+    name: ClassVar[str] = "submit-update"
+    is_atomic: ClassVar[bool] = False
+
+    def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
+        """Due while the attempt awaits updates, and to the tardy while it is being confirmed."""
+        if current is None or study.phase != "running" or me.name not in current.roster:
+            return ()
+        if current.phase not in ("update", "confirm") or me.name in current.submitted or me.name in current.tardy:
+            return ()
+        return (Work(self.name, study.study, current.number, current.attempt),)
+
+    def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
+        """Waits (`Unavailable`) while the rounds before cannot be followed."""
+        study, current = study_record(view, work.study), round_record(view, work.study, work.round)
+        secrets = site.vault.load(study_key(work.study, "pairs"), PairSecretStore)
+        if study is None or current is None or secrets is None:
+            return ()
+        plan = plan_of(view, study.study)
+        progress = load_progress(site, study.study, plan)
+        if progress.absorbed != current.number or secrets.round != current.number:
+            raise Unavailable(f"round {current.number}: the rounds before it are not followed yet")
+        state = LearningState.load(progress.state)
+        if study.base is not None and study.base != state.digest:
+            raise Unavailable(f"round {current.number}: the agreed base is not the one computed here")
+        if progress.stop and study.base is None:
+            return ()  # asked to stop by `Attest` instead; see `attesting`
+        chosen = self._chosen(site, view, study, current, state)
+        return (self._masked(site, view, study, current, progress, state, chosen, secrets),)
+
+    def _chosen(self, site: Site, view: StateView, study: Study, current: Round, state: LearningState) -> ChosenVector:
+        """The round's one vector: from the vault, or computed now."""
+        found = site.vault.load(study_key(study.study, "vector"), ChosenVector)
+        if found is not None and found.round == current.number:
+            return found
+        plan = plan_of(view, study.study)
+        memory = load_local_memory(site, study.study, plan)
+        rng = local_rng(plan, current.number, site.name)
+        values, after = contribution(plan, state, current.kind, site.prepared(plan), rng, memory)
+        weight = weight_of(view, study, site.name)
+        x, _ = encode_vector(round_manifest(plan, current.kind), values, weight, len(study.roster))
+        return ChosenVector(current.number, x.astype("<u4", copy=False).tobytes(), after.save(), state.digest)
+
+    def _masked(
+        self,
+        site: Site,
+        view: StateView,
+        study: Study,
+        current: Round,
+        progress: Progress,
+        state: LearningState,
+        chosen: ChosenVector,
+        secrets: PairSecretStore,
+    ) -> SubmitUpdate:
+        key = study_key(study.study, "attempt", current.number, current.attempt)
+        known = site.vault.load(key, AttemptRecord)
+        self_seed = known.self_seed if known is not None else site.entropy(32)
+        seeds = [
+            (attempt_seed(view, study, current, site.name, other, secrets), mask_sign(site.name, other))
+            for other in current.roster
+            if other != site.name and has_edge(study, site.name, other)
+        ]
+        vector = np.frombuffer(bytearray(chosen.vector), dtype="<u4").astype(np.uint32, copy=False)
+        data = encode_update(mask_update(vector, self_seed, seeds, in_place=True))
+        blob = sha256(data)
+        if known is None:
+            with site.vault.transaction(f"vector {current.number}/{current.attempt}"):
+                site.vault.store(study_key(study.study, "vector"), chosen)
+                site.vault.store(key, AttemptRecord(self_seed, blob))
+        elif known.blob != blob:
+            raise Tampered(f"round {current.number}: the vault gives another update than the one it has promised")
+        site.blobs.put(data)
+        return SubmitUpdate(
+            study=study.study,
+            round=current.number,
+            attempt=current.attempt,
+            base=state.digest,
+            accepts=progress.accepted,
+            blob=blob,
+            length=len(data),
+            seed_commitment=sha256(self_seed),
+        )
+
+
+def attempt_seed(
+    view: StateView, study: Study, current: Round, me: Name, other: Name, secrets: PairSecretStore
+) -> bytes:
+    """The pair seed that two hospitals use in one attempt.
+
+    Raises:
+        Unavailable: the vault has no secret with `other`.
+    """
+    secret = secrets.secrets.get(other)
+    if secret is None:
+        raise Unavailable(f"study {study.study.hex()}: the vault has no pair secret with {other}")
+    return pair_seed(
+        secret,
+        chain=view.chain,
+        study=study.study,
+        round=current.number,
+        kind=current.kind,
+        attempt=current.attempt,
+        lower=min(me, other),
+        higher=max(me, other),
+    )

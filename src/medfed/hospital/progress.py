@@ -1,0 +1,162 @@
+"""What a site remembers of one study, as records in its vault, and how it follows the rounds that have closed.
+
+The learning state is a cache (anyone can recompute it); pair secrets, chosen vectors, signed survivors and releases are
+not: they are written before anything that rests on them leaves the site.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from medfed.encoding import Record, digest_of
+from medfed.federation.learning_state import LearningState
+from medfed.federation.plan import Plan
+from medfed.federation.strategies.memory import Memory
+from medfed.federation.study import initial_local_memory, initial_state
+from medfed.hospital.aggregation import CLOSED, absorb_round, plan_of
+from medfed.hospital.site import Site
+from medfed.identifiers import Digest, Name, StudyId
+from medfed.ledger.contracts.rounds import Round, round_record
+from medfed.ledger.contracts.studies import Study
+from medfed.ledger.engine import StateView
+from medfed.secure_sum import ratchet
+
+__all__ = [
+    "AttemptRecord",
+    "ChosenVector",
+    "PairSecretStore",
+    "Progress",
+    "follow",
+    "forget_study_keys",
+    "load_local_memory",
+    "load_progress",
+    "release_key",
+    "study_key",
+]
+
+log: Final = logging.getLogger("medfed.hospital")
+
+
+class Progress(Record):
+    """How far a study was followed: rounds below `absorbed` are in `state`."""
+
+    absorbed: int
+    state: bytes
+    accepted: bool = True
+    """Whether the last aggregate was accepted: what the next update says."""
+    stop: bool = False
+    """Whether the plan's early stopping asks to end the training."""
+
+
+class PairSecretStore(Record):
+    """Pair secrets by hospital, as they are for round `round`."""
+
+    round: int
+    secrets: dict[Name, bytes]
+
+
+class ChosenVector(Record):
+    """The one vector x of a round, and what is kept if the round is released with it."""
+
+    round: int
+    vector: bytes
+    """Little-endian uint32."""
+    local_memory: bytes
+    base: Digest
+
+
+class AttemptRecord(Record):
+    """What was drawn and signed in one attempt."""
+
+    self_seed: bytes
+    blob: Digest
+    survivors: Digest | None = None
+    """The survivors that were signed; never two different ones."""
+
+
+class Release(Record):
+    """The survivors over which something was released, or had to be taken as released."""
+
+    survivors: tuple[Name, ...]
+
+
+def study_key(study: StudyId, *parts: str | int) -> str:
+    """The vault key of something of one study."""
+    return "/".join(("study", study.hex(), *map(str, parts)))
+
+
+def release_key(kind: str, base: Digest, data: Digest) -> str:
+    """The vault key of the release of one statistic of one dataset, or of one base in training or evaluation."""
+    return f"release/{digest_of('medfed/release', kind, base, data).hex()}"
+
+
+def load_progress(site: Site, study: StudyId, plan: Plan) -> Progress:
+    """How far the study was followed; at first the plan's initial state."""
+    found = site.vault.load(study_key(study, "progress"), Progress)
+    return found if found is not None else Progress(0, initial_state(plan).save())
+
+
+def load_local_memory(site: Site, study: StudyId, plan: Plan) -> Memory:
+    """The site's own strategy memory, which never leaves it."""
+    data = site.vault.get(study_key(study, "local-memory"))
+    return Memory.load(data) if data is not None else initial_local_memory(plan)
+
+
+def follow(site: Site, view: StateView, study: Study) -> None:
+    """Absorb every round that has closed since, and move the pair secrets on.
+
+    Raises:
+        Unavailable: a blob is not here yet; what could be followed is kept.
+    """
+    progress = site.vault.load(study_key(study.study, "progress"), Progress)
+    start = progress.absorbed if progress is not None else 0
+    if start >= study.next_round:
+        return
+    plan = plan_of(view, study.study)
+    progress = load_progress(site, study.study, plan)
+    for number in range(start, study.next_round):
+        closed = round_record(view, study.study, number)
+        if closed is None or closed.phase not in CLOSED:
+            return
+        progress = _close(site, view, study, plan, progress, closed)
+
+
+def forget_study_keys(site: Site, study: StudyId) -> None:
+    """Delete what a study that has ended leaves: pair secrets, vectors and attempts, not its model or releases."""
+    for part in ("pairs", "drawn", "private", "vector", "attempt"):
+        site.vault.delete_under(study_key(study, part))
+
+
+def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Progress, closed: Round) -> Progress:
+    state = LearningState.load(progress.state)
+    outcome = absorb_round(view, study, plan, state, closed, site.blobs)
+    if closed.phase == "released":
+        progress = Progress(closed.number + 1, outcome.state.save(), outcome.accepted, outcome.stop)
+    else:
+        progress = Progress(closed.number + 1, progress.state, progress.accepted, progress.stop)
+    with site.vault.transaction(f"round-closed {closed.number}"):
+        site.vault.store(study_key(study.study, "progress"), progress)
+        _keep_local_memory(site, study, closed, outcome.accepted)
+        _ratchet_secrets(site, study, closed.number)
+        site.vault.delete_under(study_key(study.study, "vector"))
+        site.vault.delete_under(study_key(study.study, "attempt"))
+    log.info("round closed", extra={"study": study.study.hex(), "round": closed.number, "phase": closed.phase})
+    return progress
+
+
+def _keep_local_memory(site: Site, study: Study, closed: Round, accepted: bool) -> None:
+    chosen = site.vault.load(study_key(study.study, "vector"), ChosenVector)
+    counted = closed.phase == "released" and accepted and site.name in closed.survivors
+    if chosen is not None and chosen.round == closed.number and counted:
+        site.vault.put(study_key(study.study, "local-memory"), chosen.local_memory)
+
+
+def _ratchet_secrets(site: Site, study: Study, number: int) -> None:
+    key = study_key(study.study, "pairs")
+    store = site.vault.load(key, PairSecretStore)
+    if store is not None and store.round <= number:
+        moved = dict(store.secrets)
+        for r in range(store.round, number + 1):
+            moved = {name: ratchet(secret, r) for name, secret in moved.items()}
+        site.vault.store(key, PairSecretStore(number + 1, moved))
