@@ -27,7 +27,7 @@ _Label = Annotated[str, Meta(min_length=1, max_length=40)]
 
 class _Stored(Record):
     arrays: Annotated[dict[_Label, bytes], Meta(max_length=16)]
-    integers: Annotated[dict[_Label, Annotated[int, Meta(ge=0, lt=2**63)]], Meta(max_length=16)]
+    integers: Annotated[dict[_Label, Annotated[int, Meta(ge=0, lt=2**53)]], Meta(max_length=16)]
 
 
 class Memory:
