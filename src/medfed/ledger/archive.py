@@ -6,19 +6,19 @@ and last the tip. An import verifies everything before it leaves a ledger behind
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
 from medfed.encoding import decode, encode
-from medfed.errors import InvalidInput, Refused, Tampered
+from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest
 from medfed.ledger.block import Block
 from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transition import Tip, apply_block, genesis_tip, tip_after
 
-__all__ = ["export_ledger", "import_ledger", "read_archive"]
+__all__ = ["export_blocks", "export_ledger", "import_ledger", "read_archive"]
 
 _MAGIC: Final = b"MEDFED-LEDGER-1\n"
 _MAX_RECORD: Final = 1 << 30
@@ -26,21 +26,33 @@ T = TypeVar("T")
 
 
 def export_ledger(store: LedgerStore, path: Path) -> Tip:
-    """Write the ledger to a new file and return its tip.
+    """Write a ledger file's whole ledger to a new file and return its tip.
 
     Raises:
         Refused: the file exists.
     """
-    if path.exists():
-        raise Refused("file-exists", f"{path}: a file of this name exists")
-    tip = genesis_tip(store.genesis)[1]
-    with path.open("xb") as file:
-        file.write(_MAGIC)
-        _write(file, store.genesis)
-        for block in store.blocks():
-            _write(file, block)
-            tip = tip_after(block.header)
-        _write(file, tip)
+    return export_blocks(store.genesis, store.blocks(), path)
+
+
+def export_blocks(genesis: Genesis, blocks: Iterable[Block], path: Path) -> Tip:
+    """Write a ledger from its genesis and all its blocks to a new file and return its tip.
+
+    Raises:
+        Refused: the file exists. Unavailable: it cannot be written.
+    """
+    tip = genesis_tip(genesis)[1]
+    try:
+        with path.open("xb") as file:
+            file.write(_MAGIC)
+            _write(file, genesis)
+            for block in blocks:
+                _write(file, block)
+                tip = tip_after(block.header)
+            _write(file, tip)
+    except FileExistsError:
+        raise Refused("file-exists", f"{path}: a file of this name exists") from None
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
     return tip
 
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
@@ -173,7 +173,7 @@ class LedgerStore:
             ).fetchone()
         if row is None:
             return None
-        receipts: list[Receipt] = list(_decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
+        receipts = cast("list[Receipt]", _decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
         if not 0 <= row[1] < len(receipts):
             raise Tampered(f"block {row[0]}: the index points to transaction {row[1]}, which it does not have")
         return receipts[row[1]]

@@ -30,7 +30,7 @@ from medfed.hospital.work import Me, Work
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.membership import is_active
 from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
-from medfed.ledger.contracts.rounds import Round, dropped_of, holders_of, quorum_and_threshold, round_record
+from medfed.ledger.contracts.rounds import Round, dropped_of, escrow_threshold, holders_of, round_record
 from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.contracts.survivors import ConfirmSurvivors, RefuseSurvivors, ReportMissing
 from medfed.ledger.contracts.updates import Submission, submission, survivors_digest
@@ -95,8 +95,7 @@ class ConfirmProposedSurvivors:
             Holder(name, study.roster.index(name) + 1, share_key(secrets, site.name, name, site.name, context))
             for name in holders_of(study, site.name)
         )
-        _, threshold = quorum_and_threshold(study)
-        escrow = make_escrow(contents, threshold, holders, context, site.entropy)
+        escrow = make_escrow(contents, escrow_threshold(study, site.name), holders, context, site.entropy)
         digest = current.survivors_digest or b""
         return ConfirmSurvivors(study.study, current.number, current.attempt, digest, escrow.ciphertext, escrow.shares)
 

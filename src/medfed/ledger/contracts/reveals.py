@@ -27,9 +27,9 @@ from medfed.ledger.contracts.rounds import (
     close_failed,
     close_released,
     dropped_of,
+    escrow_threshold,
     need_round,
     put_round,
-    quorum_and_threshold,
 )
 from medfed.ledger.contracts.studies import Study
 from medfed.ledger.contracts.survivors import confirmation
@@ -166,7 +166,7 @@ def _post_share(overlay: Overlay, call: Call, study: Study, record: Round, entry
 def _recover(overlay: Overlay, call: Call, study: Study, record: Round, owner: Name) -> Seeds | str | None:
     """The owner's seeds, "bad" if its escrow is proven wrong, or None while shares are missing."""
     shares = posted_shares(overlay, study.study, record.number, record.attempt, owner)
-    _, threshold = quorum_and_threshold(study)
+    threshold = escrow_threshold(study, owner)
     confirmed = confirmation(overlay, study.study, record.number, record.attempt, owner)
     if confirmed is None or len(shares) < threshold:
         return None

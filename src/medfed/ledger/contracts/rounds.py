@@ -41,7 +41,7 @@ from medfed.ledger.contracts.studies import (
 from medfed.ledger.contracts.terms import RoundKind
 from medfed.ledger.state import Overlay, Reader, Table
 
-__all__ = ["Round", "RoundPhase", "current_round", "quorum_and_threshold", "round_record"]
+__all__ = ["Round", "RoundPhase", "current_round", "escrow_threshold", "round_record"]
 
 RoundPhase = Literal["update", "confirm", "reveal", "released", "failed", "unreleased", "skipped"]
 
@@ -83,9 +83,14 @@ def current_round(reader: Reader, study: Study) -> Round | None:
     return _ROUNDS.get(reader, study.study, study.next_round - 1) if study.next_round else None
 
 
-def quorum_and_threshold(study: Study) -> tuple[int, int]:
-    """The plan's quorum, and how many shares open an escrow: the quorum, but 2 among three hospitals."""
-    return study.terms.quorum, 2 if len(study.roster) == 3 else study.terms.quorum
+def escrow_threshold(study: Study, owner: Name) -> int:
+    """How many shares open `owner`'s escrow: the quorum, but never more than there are holders.
+
+    The owner keeps no share, so with a roster of exactly the quorum (as with three hospitals), or where an edge was
+    lost, all holders together must do. A lost edge always has a colluder at one end, so what it costs is a colluder's
+    share.
+    """
+    return min(study.terms.quorum, len(holders_of(study, owner)))
 
 
 def holders_of(study: Study, owner: Name) -> tuple[Name, ...]:

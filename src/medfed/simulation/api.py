@@ -1,0 +1,264 @@
+"""`simulate`: from one table per hospital to a trained model, through the real ledger, agents and encryption.
+
+Everything runs in this process: each hospital has its own keys, vault and agent, and they meet only on the ledger. The
+baselines (`comparison`) need all tables in one place and exist only here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from medfed.blobs import BlobStore, DirectoryBlobs, MemoryBlobs
+from medfed.crypto import Entropy, SiteKeys, system_entropy
+from medfed.encoding import digest_of
+from medfed.errors import InvalidInput, MedFedError
+from medfed.federation.baselines import Comparison, compare
+from medfed.federation.learning_state import LearningState
+from medfed.federation.model_file import Model, model_of
+from medfed.federation.plan import Plan
+from medfed.federation.plan_file import load_plan
+from medfed.federation.prepared import PreparedData, prepare
+from medfed.federation.tables import Table, TableSource, table_from
+from medfed.hospital.aggregation import recompute_state
+from medfed.hospital.vault import Vault
+from medfed.identifiers import Name
+from medfed.ledger.archive import export_blocks
+from medfed.ledger.contracts.rewards import points
+from medfed.ledger.contracts.studies import Study
+from medfed.ledger.engine import Clock, Engine, StateView
+from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.ledger.engines.memory import MemoryEngine
+from medfed.ledger.verify import Verification, verify_ledger
+from medfed.simulation.clock import ManualClock
+from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, seeded_site_entropy
+from medfed.simulation.scheduler import Absence, Idle, Scheduler
+from medfed.simulation.world import World, propose_study
+
+__all__ = ["LedgerHandle", "SimulatedStudy", "simulate"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with rounds over, rounds in all, and the study's phase."""
+_IDLE_STEP_MS: Final = 500
+
+
+@dataclass(frozen=True)
+class LedgerHandle:
+    """The ledger that a study ran on."""
+
+    engine: Engine
+
+    @property
+    def genesis_digest(self) -> str:
+        """What an outsider must know to verify everything, as hexadecimal digits."""
+        return self.engine.genesis.digest.hex()
+
+    @property
+    def view(self) -> StateView:
+        """The final state."""
+        return self.engine.view()
+
+    def verify(self) -> Verification:
+        """Replay everything from the genesis.
+
+        Raises:
+            Tampered: something does not fit.
+        """
+        return verify_ledger(self.engine.genesis, self.engine.blocks(), self.engine.genesis.digest)[0]
+
+    def export(self, path: Path | str) -> None:
+        """Write the whole ledger to one new file, for `medfed ledger verify`."""
+        export_blocks(self.engine.genesis, self.engine.blocks(), Path(path))
+
+
+@dataclass
+class SimulatedStudy:
+    """A finished study with all that a data scientist asks of it."""
+
+    plan: Plan
+    study: Study
+    state: LearningState
+    ledger: LedgerHandle
+    blobs: BlobStore
+    tables: Mapping[Name, Table] = field(repr=False)
+    split_keys: Mapping[Name, bytes] = field(repr=False)
+    seconds: float = 0.0
+    _prepared: dict[Name, PreparedData] = field(default_factory=dict[Name, PreparedData], repr=False)
+    _comparison: list[Comparison] | None = field(default=None, repr=False)
+
+    @property
+    def model(self) -> Model:
+        """The released model, ready to predict."""
+        return model_of(self.plan, self.state)
+
+    @property
+    def rewards(self) -> dict[Name, int]:
+        """Points of every hospital."""
+        view = self.ledger.view
+        return {name: points(view, name) for name in self.tables}
+
+    def metrics(self) -> dict[str, Any]:
+        """The released model on all hospitals' test patients: every figure with its interval where it has one."""
+        return self.state.test.summary() if self.state.test is not None else {}
+
+    def history(self) -> list[dict[str, Any]]:
+        """One row for each training round: the model that it started from on the validation patients."""
+        rows: list[dict[str, Any]] = []
+        for entry in self.state.history:
+            numerator, denominator = entry.score
+            score = numerator / denominator if denominator else float("nan")
+            rows.append(
+                {
+                    "round": entry.round,
+                    "score": score,
+                    "verdict": entry.verdict,
+                    "validation_patients": entry.examples,
+                    "clipped": entry.clipped,
+                    "update_norm": entry.norm,
+                }
+            )
+        return rows
+
+    @property
+    def prepared(self) -> dict[Name, PreparedData]:
+        """Every hospital's data as the study saw it. Only a simulation has this."""
+        if not self._prepared:
+            for name, table in self.tables.items():
+                self._prepared[name] = prepare(self.plan, table, self.split_keys[name])
+        return self._prepared
+
+    def comparison(self) -> list[Comparison]:
+        """Each hospital's own model, the federated and the pooled one, on each hospital's test patients and on all."""
+        if self._comparison is None:
+            self._comparison = compare(self.plan, self.prepared)
+        return self._comparison
+
+
+def simulate(
+    plan: Plan | Path | str,
+    tables: Mapping[str, TableSource],
+    *,
+    seed: int = 0,
+    away: Mapping[str, Absence] | None = None,
+    directory: Path | str | None = None,
+    progress: Progress | None = None,
+) -> SimulatedStudy:
+    """Run a study with one hospital for each table.
+
+    Args:
+        plan: a plan, or the path of its TOML file; it must name exactly the hospitals of `tables`.
+        tables: hospital name → CSV path, dict of columns, list of rows, NumPy structured array, pandas or polars frame.
+        seed: replays the keys, the split of the patients and the schedule. The training's own seed is in the plan.
+        away: rounds in which a hospital is not there.
+        directory: where to keep a durable ledger, vaults and blobs; without it everything stays in memory.
+        progress: called while the study runs.
+
+    Raises:
+        InvalidInput: the plan or a table is wrong; says where. Unavailable: the study cannot go on, and why.
+    """
+    plan = plan if isinstance(plan, Plan) else load_plan(plan)
+    read = {name: _table(name, source) for name, source in tables.items()}
+    _check_names(plan, read)
+    started = time.perf_counter()
+    names = sorted(read)
+    keys = [SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")) for name in names]
+    organiser = SiteKeys.generate(ORGANISER, seeded_site_entropy(seed, ORGANISER, "keys"))
+    clock = ManualClock() if directory is None else _wall_clock
+    consortium = make_consortium("simulation", keys, organiser, clock())
+    place = _Place(directory, consortium, clock, seed)
+    world = World.build(place.engine, read, consortium.keys, place.blobs, clock, place.entropy, place.vault)
+    study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]
+    propose_study(place.engine, organiser, plan, study)
+    scheduler = Scheduler(
+        world.agents, place.engine, _idle(clock), seed=seed, away=away, observer=_observer(plan, progress)
+    )
+    ended = scheduler.run(study)
+    if ended.phase != "completed":
+        raise InvalidInput(f"the study was aborted ({ended.pause_code}): {_why(world) or 'see the ledger'}")
+    return SimulatedStudy(
+        plan=plan,
+        study=ended,
+        state=recompute_state(place.engine.view(), study, place.blobs),
+        ledger=LedgerHandle(place.engine),
+        blobs=place.blobs,
+        tables=read,
+        split_keys={site.name: site.split_key for site in keys},
+        seconds=time.perf_counter() - started,
+    )
+
+
+class _Place:
+    """Where a simulation keeps what it writes: in memory with seeded randomness, or durably in a directory."""
+
+    def __init__(self, directory: Path | str | None, consortium: Consortium, clock: Clock, seed: int) -> None:
+        self._seed = seed
+        self._root = Path(directory) if directory is not None else None
+        sealers = consortium.sealers()
+        self.engine: Engine
+        self.blobs: BlobStore
+        if self._root is None:
+            self.engine = MemoryEngine(consortium.genesis, clock, *sealers)
+            self.blobs = MemoryBlobs()
+        else:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self.engine = EmbeddedEngine.create(self._root / "ledger.db", consortium.genesis, clock, *sealers)
+            self.blobs = DirectoryBlobs(self._root / "blobs")
+
+    def entropy(self, name: Name) -> Entropy:
+        return seeded_site_entropy(self._seed, name, "run") if self._root is None else system_entropy
+
+    def vault(self, keys: SiteKeys, entropy: Entropy) -> Vault:
+        if self._root is None:
+            return Vault(None, keys.vault_key, entropy)
+        site = self._root / keys.name
+        site.mkdir(exist_ok=True)
+        return Vault(site / "vault.db", keys.vault_key, entropy)
+
+
+def _table(name: str, source: TableSource) -> Table:
+    try:
+        return table_from(source)
+    except MedFedError as error:
+        raise type(error)(f"hospital {name}: {error}") from None  # pyright: ignore[reportCallIssue]
+
+
+def _check_names(plan: Plan, tables: Mapping[str, Table]) -> None:
+    wanted, given = set(plan.participation.hospitals), set(tables)
+    if wanted != given:
+        lacking, extra = sorted(wanted - given), sorted(given - wanted)
+        parts = [f"no table for {', '.join(lacking)}"] if lacking else []
+        parts += [f"the plan does not name {', '.join(extra)}"] if extra else []
+        raise InvalidInput(f"hospitals: {'; '.join(parts)}")
+
+
+def _idle(clock: Clock) -> Idle:
+    def move(due: int | None) -> None:
+        if isinstance(clock, ManualClock):
+            clock.now_ms = max(clock.now_ms + _IDLE_STEP_MS, due or 0)
+        else:
+            time.sleep(0.02)
+
+    return move
+
+
+def _observer(plan: Plan, progress: Progress | None) -> Callable[[StateView, Study], None] | None:
+    if progress is None:
+        return None
+    total = plan.training.rounds + 2
+
+    def observe(view: StateView, study: Study) -> None:
+        progress(max(0, study.next_round - 1), total, study.phase)
+
+    return observe
+
+
+def _why(world: World) -> str:
+    problems: Sequence[str] = sorted({text for agent in world.agents.values() for text in agent.problems.values()})
+    return "; ".join(problems)
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
