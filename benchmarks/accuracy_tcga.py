@@ -14,6 +14,7 @@ from benchmarks.accuracy_heart import predict
 from benchmarks.cohorts import tcga, tcga_plan
 from benchmarks.resampling import Array, bootstrap_weights, concatenated, figure, folds, print_table
 from benchmarks.selection import Choice, choose, grid, models_at
+
 from medfed.federation.baselines import train_locally, train_pooled
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData

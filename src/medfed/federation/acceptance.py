@@ -72,12 +72,13 @@ def absorb_training(
 def integer_norm(vector: Array, clip: float) -> float:
     """The Euclidean norm of `vector`, whose magnitudes are about `clip` at most, on a grid of clip / 2^20.
 
-    Squares are summed as integers: a float sum would depend on the order that a machine takes.
+    Squares are summed as integers: a float sum would depend on the order that a machine takes. No honest mean passes the
+    clip; magnitudes beyond twice the clip count as twice the clip, so that a chunk's sum stays below 2^63.
     """
     step = clip / _GRID
     total = 0
     for at in range(0, vector.size, _CHUNK):
-        units = np.rint(vector[at : at + _CHUNK] / step).astype(np.int64)
+        units = np.rint(np.clip(vector[at : at + _CHUNK] / step, -2 * _GRID, 2 * _GRID)).astype(np.int64)
         total += int((units * units).sum())
     return math.sqrt(total) * step
 
