@@ -72,7 +72,7 @@ def absorb_training(
 def integer_norm(vector: Array, clip: float) -> float:
     """The Euclidean norm of `vector`, whose magnitudes are about `clip` at most, on a grid of clip / 2^20.
 
-    Squares are summed as integers: a float sum would depend on the order that a machine takes. No honest mean passes the
+    Squares are summed as integers: a float sum would depend on the order a machine takes. No honest mean passes the
     clip; magnitudes beyond twice the clip count as twice the clip, so that a chunk's sum stays below 2^63.
     """
     step = clip / _GRID
