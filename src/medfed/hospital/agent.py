@@ -49,6 +49,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     ResumePaused(),
     AdvanceDeadline(),
 )
+_AFTER_THE_END: Final[tuple[Duty, ...]] = (AttestOutcome(), RegisterModel())
 _RETRY_MS: Final = 500
 _NEEDS_MEMORY: Final = ("submit-update", "confirm-survivors", "reveal-seeds")
 """Duties that a vault must not do in a round of which it may have forgotten something."""
@@ -177,7 +178,7 @@ class Agent:
 
     def _is_settled(self, view: StateView, study: Study) -> bool:
         """Whether nothing more can be due to this agent in a study that has ended."""
-        if study.phase == "completed" and RegisterModel().due(view, study, None, self._me()):
+        if study.phase == "completed" and any(duty.due(view, study, None, self._me()) for duty in _AFTER_THE_END):
             return False
         done = f"study/{study.study.hex()}/forgotten"
         if self.site.vault.get(done) is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
 
 from medfed.blobs import BlobStore
@@ -24,7 +25,15 @@ from medfed.ledger.contracts.updates import Submission, submission
 from medfed.ledger.state import Reader
 from medfed.secure_sum import decode_sum, mask_sign, unmask_sum
 
-__all__ = ["absorb_round", "plan_of", "recompute_state", "released_sum", "weight_of", "weight_of_survivors"]
+__all__ = [
+    "absorb_round",
+    "plan_of",
+    "recompute_state",
+    "released_sum",
+    "unmasked_total",
+    "weight_of",
+    "weight_of_survivors",
+]
 
 CLOSED = ("released", "failed", "unreleased", "skipped")
 
@@ -51,13 +60,12 @@ def weight_of_survivors(reader: Reader, study: Study, record: Round) -> tuple[in
     return sum(capped_examples(reader, study, name) for name in record.survivors), _all_examples(reader, study)
 
 
-def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> dict[str, NDArray[Any]]:
-    """The decoded sum of a released round, by entry name.
+def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> NDArray[np.uint32]:
+    """Σ x_i over the survivors of a released round, modulo 2^32: uint32 [manifest length].
 
     Raises:
         Unavailable: a survivor's blob is not here. Tampered: the ledger lacks what a released round must have.
     """
-    manifest = round_manifest(plan, record.kind)
     submissions: list[Submission] = []
     opened: list[Seeds] = []
     for name in record.survivors:
@@ -72,9 +80,19 @@ def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs:
         for name, known in zip(record.survivors, opened, strict=True)
         for pair in known.pair_seeds
     ]
-    total = unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, manifest.length)
-    hospitals = len(study.roster)
-    return decode_sum(manifest, total, weight_of_survivors(reader, study, record), hospitals)
+    length = round_manifest(plan, record.kind).length
+    return unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, length)
+
+
+def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> dict[str, NDArray[Any]]:
+    """The decoded sum of a released round, by entry name.
+
+    Raises:
+        Unavailable: a survivor's blob is not here. Tampered: the ledger lacks what a released round must have.
+    """
+    total = unmasked_total(reader, study, plan, record, blobs)
+    weights = weight_of_survivors(reader, study, record)
+    return decode_sum(round_manifest(plan, record.kind), total, weights, len(study.roster))
 
 
 def absorb_round(

@@ -21,7 +21,7 @@ __all__ = ["Effect", "Vault"]
 
 T = TypeVar("T")
 Effect = Callable[[str], None]
-"""Called with the name of an effect just before it becomes durable; a seam for fault simulation."""
+"""Called just before and just after something becomes durable; a seam for fault simulation."""
 APPLICATION_ID: Final = 0x4D465631
 _BUSY_SECONDS: Final = 30.0
 _SCHEMA: Final = """
@@ -71,8 +71,9 @@ class Vault:
             self._depth = 1
             try:
                 yield
-                self._effect(name)
+                self._effect(f"before {name}")
                 self._connection.execute("COMMIT")
+                self._effect(f"after {name}")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")

@@ -174,9 +174,10 @@ class LedgerStore:
         if row is None:
             return None
         receipts = cast("list[Receipt]", _decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
-        if not 0 <= row[1] < len(receipts):
-            raise Tampered(f"block {row[0]}: the index points to transaction {row[1]}, which it does not have")
-        return receipts[row[1]]
+        place = int(row[1])
+        if not 0 <= place < len(receipts):
+            raise Tampered(f"block {row[0]}: the index points to transaction {place}, which it does not have")
+        return receipts[place]
 
 
 def _row(row: tuple[Any, ...]) -> tuple[Height, Block, list[Receipt]]:

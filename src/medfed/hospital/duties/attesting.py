@@ -34,7 +34,7 @@ class AttestOutcome:
         if me.name not in study.base_voters or any(row[0] == me.name for row in study.base_votes):
             return ()
         stoppable = study.phase == "running" and study.base is None and current_kind(study) == "training"
-        if study.phase != "agreeing" and not stoppable:
+        if study.phase not in ("agreeing", "completed") and not stoppable:
             return ()
         return (Work(self.name, study.study, study.base_round, detail=study.phase),)
 

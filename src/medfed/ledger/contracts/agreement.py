@@ -6,7 +6,7 @@ Rules:
 3. When more than half of the voters name the final base and reject the aggregate, that is a rejection; three in a row
    pause the study. The base of a rejecting majority is the old model's.
 4. When more than half of the voters name the final base and ask to stop, what is left of the training is skipped.
-5. After the last round, agreement completes the study.
+5. After the last round, agreement completes the study; the rest of the voters may still attest.
 6. Without a majority at the deadline the outcome is disputed and the study pauses; a resumed study votes anew.
 """
 
@@ -46,7 +46,7 @@ class Attest(Record, tag_field="type", tag="attest"):
 
 def apply_attest(overlay: Overlay, call: Call, body: Attest) -> None:
     """Rules 1 to 5."""
-    study = need_study(overlay, body.study, "running", "agreeing")
+    study = need_study(overlay, body.study, "running", "agreeing", "completed")
     if body.round != study.base_round:
         raise Refused("wrong-round", f"round {study.base_round} is the last that was released")
     if call.sender not in study.base_voters:
