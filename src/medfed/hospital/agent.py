@@ -151,7 +151,12 @@ class Agent:
         """Sign what a person has asked for through another process (`requests.request`)."""
         for key in self.site.vault.keys_under(REQUESTS):
             with self.site.vault.transaction("request-taken"):
-                self._outbox.add(view, key, (decode_request(self.site.vault.get(key) or b""),))
+                try:
+                    body = decode_request(self.site.vault.get(key) or b"")
+                except InvalidInput as error:  # left by another version of the program
+                    self._problem(key, error)
+                else:
+                    self._outbox.add(view, key, (body,))
                 self.site.vault.delete(key)
 
     def _check_own_history(self, view: StateView) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from medfed.encoding import encode
-from medfed.errors import Tampered
+from medfed.errors import InvalidInput
 from medfed.hospital.vault import Vault
 from medfed.identifiers import sha256
 from medfed.ledger.transaction import Body
@@ -30,9 +30,9 @@ def decode_request(data: bytes) -> Body:
     """The body that was asked for.
 
     Raises:
-        Tampered: it does not decode.
+        InvalidInput: it does not decode.
     """
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:
-        raise Tampered(f"request in the vault: {error}") from None
+        raise InvalidInput(f"request in the vault: {error}") from None
