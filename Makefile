@@ -1,0 +1,86 @@
+# MedFed: `make help` lists what there is to do. GNU make 3.81 or later.
+
+VENV    := .venv
+PY      := $(VENV)/bin/python
+PIP     := $(PY) -m pip --quiet --disable-pip-version-check install --no-deps
+JOBS    ?= 2
+PYTEST  := $(VENV)/bin/pytest -n $(JOBS) --dist worksteal --durations 15
+COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+           --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-core lint format bench requirements wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "Set MEDFED_PYTHON to choose the interpreter (3.11 or later)."
+
+demo: $(VENV)/.core  ## four hospitals train a model together, on this machine; options: make demo ARGS="--help"
+	@$(VENV)/bin/medfed demo $(ARGS)
+
+test: $(VENV)/.dev $(VENV)/.torch  ## every test; installs torch, about 5 GB, the first time
+	@$(PYTEST) $(ARGS)
+
+test-core: $(VENV)/.dev  ## every test that needs no torch
+	@$(PYTEST) -m "not torch" $(ARGS)
+
+lint: $(VENV)/.dev  ## style, types and layers
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.dev  ## put the code into shape
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+bench: $(VENV)/.core  ## measure accuracy against the stated figures; options: make bench ARGS="heart --seeds 1"
+	@$(PY) -m benchmarks.accuracy $(ARGS)
+
+requirements: $(VENV)/.dev  ## compile requirements/*.in anew, with hashes
+	@cd requirements && for list in core build dev torch; do \
+	  echo "compiling requirements/$$list.txt"; \
+	  CUSTOM_COMPILE_COMMAND="make requirements" ../$(COMPILE) $(ARGS) --output-file $$list.txt $$list.in || exit; \
+	done
+
+wheel: $(VENV)/.core  ## build dist/medfed-*.whl without a download
+	@rm -rf build dist
+	@$(PY) -m build --wheel --no-isolation --outdir dist . > dist.log 2>&1 || { cat dist.log; rm -f dist.log; exit 1; }
+	@rm -f dist.log; ls dist/*.whl
+
+clean:  ## remove builds and caches; the virtual environment stays
+	@rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# Set-up. Each step leaves a stamp, so it runs once and again only when what it read has changed.
+# The lists are complete, hence --no-deps; .ci/run has pip check that.
+
+$(VENV)/.python:
+	@found=; for python in $${MEDFED_PYTHON:-python3 python3.13 python3.12 python3.11}; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "medfed: needs Python 3.11 or later; $${MEDFED_PYTHON:-python3} is $$($${MEDFED_PYTHON:-python3} -V 2>&1 || echo absent). Set MEDFED_PYTHON." >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2> /dev/null; then \
+	  echo "medfed: $$found has no venv module; install it (on Debian and Ubuntu: the package python3-venv)." >&2; exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$("$$found" -V)"; "$$found" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.python requirements/core.txt requirements/build.txt pyproject.toml
+	@echo "installing MedFed and the 8 libraries that it needs, about 80 MB"
+	@$(PIP) --require-hashes -r requirements/core.txt -r requirements/build.txt
+	@$(PIP) --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core requirements/dev.txt
+	@echo "installing what tests and lint need, about 300 MB"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.core requirements/torch.txt
+	@echo "installing torch for the tests that use it as an oracle, about 5 GB: this takes minutes (make test-core does without)"
+	@$(PIP) --require-hashes -r requirements/torch.txt
+	@touch $@
