@@ -12,7 +12,9 @@ from tests.support.study import NAMES, STUDY, TestWorld, small_plan
 
 from medfed.blobs import BlobStore, MemoryBlobs
 from medfed.errors import Tampered, Unavailable
-from medfed.federation.plan import EarlyStopping
+from medfed.federation.baselines import federate_plainly
+from medfed.federation.plan import EarlyStopping, StrategySettings
+from medfed.federation.prepared import prepare
 from medfed.federation.study import initial_state
 from medfed.hospital.aggregation import recompute_state, unmasked_total
 from medfed.hospital.duties import updating
@@ -330,6 +332,30 @@ def test_the_same_seed_gives_the_same_transactions_but_for_sealed_bytes() -> Non
         )
     assert runs[0] == runs[1]
     assert len(runs[0]) > 60
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "scaffold"])
+def test_a_study_over_the_ledger_gives_the_states_of_plain_federated_averaging_bit_for_bit(name: str) -> None:
+    rate = 0.1 if name in ("fedadagrad", "fedadam", "fedyogi") else 1.0
+    settings_of = StrategySettings(name=name, rate=rate)  # type: ignore[arg-type]
+    plan = small_plan(NAMES, rounds=3, strategy=settings_of, proximal=0.5 if name == "fedprox" else 0.0)
+    world = TestWorld.build(plan)
+    world.propose()
+    study = world.run()
+    keys = {hospital: world.consortium.keys[hospital].split_key for hospital in NAMES}
+    prepared = {hospital: prepare(plan, world.tables[hospital], keys[hospital]) for hospital in NAMES}
+    assert federate_plainly(plan, prepared).digest == study.base
+
+
+def test_a_stopped_study_gives_the_state_of_the_plain_one_that_stopped() -> None:
+    stopping = EarlyStopping(patience=1, min_rounds=2)
+    plan = small_plan(NAMES, rounds=12, stopping=stopping, learning_rate=9.0)
+    world = TestWorld.build(plan)
+    world.propose()
+    study = world.run()
+    keys = {hospital: world.consortium.keys[hospital].split_key for hospital in NAMES}
+    prepared = {hospital: prepare(plan, world.tables[hospital], keys[hospital]) for hospital in NAMES}
+    assert federate_plainly(plan, prepared).digest == study.base
 
 
 def test_blobs_of_a_study_never_hold_a_plain_vector(monkeypatch: pytest.MonkeyPatch) -> None:

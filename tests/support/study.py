@@ -48,6 +48,7 @@ def small_plan(names: Iterable[str] = NAMES, *, rounds: int = 2, quorum: int | N
     strategy = training.pop("strategy", StrategySettings())
     stopping = training.pop("stopping", EarlyStopping())
     rate = training.pop("learning_rate", 0.1)
+    proximal = training.pop("proximal", 0.0)
     return Plan(
         purpose=Purpose("A test", "test-disease", "none", "testing"),
         data=DataFormat(
@@ -62,7 +63,7 @@ def small_plan(names: Iterable[str] = NAMES, *, rounds: int = 2, quorum: int | N
         model=MlpModel(),
         training=Training(
             rounds,
-            LocalTraining(steps=5, batch_size=8, learning_rate=rate),  # type: ignore[arg-type]
+            LocalTraining(steps=5, batch_size=8, learning_rate=rate, proximal=proximal),  # type: ignore[arg-type]
             strategy=strategy,  # type: ignore[arg-type]
             stopping=stopping,  # type: ignore[arg-type]
             **training,  # type: ignore[arg-type]

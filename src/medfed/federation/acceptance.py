@@ -11,6 +11,10 @@ C-index) is strictly greater than the best one's.
 3. The aggregate is rejected if its norm passes `max_update_norm`, or if the next model would not be finite.
 4. Training should stop once `min_rounds` rounds were absorbed and the best one lies `patience` rounds back.
 
+5. The evaluation round judges the last model in the same way, and so decides which one is released: by rules 1 and 2
+the best one if the plan says so, else the last trusted one. Test patients were counted under both, and only the
+released one's counts are kept; the choice never looks at them.
+
 Without validation patients nothing is judged: rules 1, 2 and 4 never apply. Comparisons are on integers.
 """
 
@@ -29,8 +33,9 @@ from medfed.federation.learning_state import Candidate, LearningState, RoundReco
 from medfed.federation.plan import Plan
 from medfed.federation.strategies import strategy_for
 from medfed.federation.strategies.strategy import UPDATE, take_mean
+from medfed.models.parameters import Parameters
 
-__all__ = ["absorb_training", "integer_norm"]
+__all__ = ["absorb_evaluation", "absorb_training", "fallback_of", "integer_norm"]
 
 _GRID: Final = 1 << 20
 _CHUNK: Final = 1 << 20
@@ -67,6 +72,31 @@ def absorb_training(
         stopped=state.stopped or _should_stop(plan, history),
     )
     return after, accepted
+
+
+def fallback_of(plan: Plan, state: LearningState) -> Parameters:
+    """The model that is released if the last one is not: the best one so far, or the last trusted one."""
+    candidate = state.best if plan.training.best_round else state.trusted
+    return candidate.parameters if candidate is not None else state.parameters
+
+
+def absorb_evaluation(
+    plan: Plan, state: LearningState, r: int, validation: Evaluation, last: Evaluation, fallback: Evaluation
+) -> LearningState:
+    """Rule 5: the state with the released model's test counts; `released_parameters` then gives that model."""
+    judged = _judge_start(plan, state, validation)
+    verdict: Verdict = "evaluated" if judged is not None else "score"
+    after = judged if judged is not None else _back_to_trusted(state)
+    is_last = judged is not None and (
+        not plan.training.best_round or judged.best is None or judged.best.trained == state.trained
+    )
+    record = RoundRecord(r, verdict, validation.examples, validation.preference, validation.score, 0, 0.0)
+    best_known = state.validation if plan.training.best_round else None
+    return after.changed(
+        history=(*state.history, record),
+        validation=validation if is_last else best_known,
+        test=last if is_last else fallback,
+    )
 
 
 def integer_norm(vector: Array, clip: float) -> float:

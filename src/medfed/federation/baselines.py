@@ -30,6 +30,7 @@ from medfed.federation.study import (
     absorb,
     contribution,
     datasets_of,
+    evaluation_counts,
     initial_local_memory,
     initial_state,
     learner_of,
@@ -82,25 +83,28 @@ def federate_plainly(
     weights = {name: min(prepared[name].examples, plan.participation.max_examples) for name in sorted(prepared)}
     state = initial_state(plan)
     memories = dict.fromkeys(weights, initial_local_memory(plan))
-    rngs = {name: local_rng(plan, 1, name) for name in weights}
+    rngs = {name: local_rng(plan, 0, name) for name in weights}
 
     values = {
         name: contribution(plan, state, "statistics", prepared[name], rngs[name], memories[name])[0] for name in weights
     }
-    state = absorb(plan, state, "statistics", 1, _plain_sum(round_manifest(plan, "statistics"), values, weights)).state
+    state = absorb(plan, state, "statistics", 0, _plain_sum(round_manifest(plan, "statistics"), values, weights)).state
     datasets = {name: datasets_of(state, prepared[name]) for name in weights}
     manifest = round_manifest(plan, "training")
     if observe is not None:
         observe(0, state)
+    number = 1
     for index in range(plan.training.rounds):
-        state, memories = _training_round(plan, state, index + 2, manifest, datasets, weights, memories)
+        state, memories = _training_round(plan, state, index + 1, manifest, datasets, weights, memories)
         if observe is not None:
             observe(index + 1, state)
+        number = index + 2
         if state.stopped:
+            number += index + 1 < plan.training.rounds  # the ledger opens the next round before it is skipped
             break
-    values = {name: _test_counts(plan, released_parameters(plan, state), datasets[name]["test"]) for name in weights}
+    values = {name: evaluation_counts(plan, state, datasets[name]) for name in weights}
     sums = _plain_sum(round_manifest(plan, "evaluation"), values, weights)
-    return absorb(plan, state, "evaluation", plan.training.rounds + 2, sums).state
+    return absorb(plan, state, "evaluation", number, sums).state
 
 
 def train_locally(plan: Plan, prepared: PreparedData, name: Name, *, rounds: int | None = None) -> Baseline:

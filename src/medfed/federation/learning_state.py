@@ -23,12 +23,13 @@ from medfed.models.parameters import Parameters
 
 __all__ = ["Candidate", "LearningState", "RoundRecord", "Verdict"]
 
-Verdict = Literal["accepted", "norm", "score", "diverged"]
-"""What became of a training round's aggregate: taken, or why not."""
+Verdict = Literal["accepted", "norm", "score", "diverged", "evaluated"]
+"""What became of a training round's aggregate: taken, or why not. The evaluation round has none: "evaluated", or
+"score" where the last model had fallen."""
 
 
 class RoundRecord(Record):
-    """One absorbed training round. The evaluation is that of the model which the round started from."""
+    """One absorbed training or evaluation round. Validation figures are of the model that the round started from."""
 
     round: int
     """The ledger's counter over all kinds of rounds."""
@@ -75,7 +76,7 @@ class LearningState:
     stopped: bool = False
     history: tuple[RoundRecord, ...] = ()
     validation: Evaluation | None = None
-    """The best round's, or the last one's when there is no best."""
+    """The best model's so far; after the evaluation round the released model's, where it is known."""
     test: Evaluation | None = None
     """That of the released model, after the evaluation round."""
 

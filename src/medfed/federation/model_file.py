@@ -121,7 +121,7 @@ def model_of(plan: Plan, state: LearningState) -> Model:
         state=state.digest,
         hospitals=plan.participation.hospitals,
         aggregates=state.best.trained if is_best and state.best else state.trained,
-        validation=state.validation if is_best else None,
+        validation=state.validation if state.test is not None or is_best else None,
         test=state.test,
     )
     return Model(plan, state.standardisation, released_parameters(plan, state), card)

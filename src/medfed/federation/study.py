@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
-from medfed.federation.acceptance import absorb_training
+from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
@@ -37,6 +37,7 @@ __all__ = [
     "Outcome",
     "absorb",
     "contribution",
+    "evaluation_counts",
     "initial_local_memory",
     "initial_state",
     "learner_of",
@@ -48,6 +49,8 @@ __all__ = [
 
 CLIPPED: Final = "clipped"
 """The entry that counts clipped coordinates."""
+_EVALUATED: Final = ("validation", "last", "fallback")
+"""What an evaluation round counts: the last model on validation patients, and on test patients it and its fallback."""
 
 Array = NDArray[Any]
 
@@ -102,7 +105,7 @@ def round_manifest(plan: Plan, kind: RoundKind) -> Manifest:
         case "training":
             return Manifest(tuple(_training_entries(plan)))
         case "evaluation":
-            return Manifest(tuple(evaluation_entries(plan, "test")))
+            return Manifest(tuple(entry for prefix in _EVALUATED for entry in evaluation_entries(plan, prefix)))
         case "votes":
             raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
 
@@ -129,9 +132,7 @@ def contribution(
         case "training":
             return training_contribution(plan, state, datasets_of(state, prepared), rng, local_memory)
         case "evaluation":
-            test = datasets_of(state, prepared)["test"]
-            counts = evaluation_contribution(plan, learner_of(plan), released_parameters(plan, state), test, "test")
-            return dict(counts), local_memory
+            return evaluation_counts(plan, state, datasets_of(state, prepared)), local_memory
         case "votes":
             raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
 
@@ -152,6 +153,21 @@ def training_contribution(
     values: dict[str, Array] = {**vectors, CLIPPED: np.array([clipped], dtype=np.int64)}
     counts = evaluation_contribution(plan, learner, state.parameters, datasets["validation"], "validation")
     return values | counts, after
+
+
+def evaluation_counts(plan: Plan, state: LearningState, datasets: Mapping[Split, Dataset]) -> dict[str, Array]:
+    """`contribution` to an evaluation round, from datasets that are standardised already.
+
+    The last model on validation patients, so that it can be chosen or not, and on test patients both it and the one
+    that is released if it is not.
+    """
+    learner = learner_of(plan)
+    last, fallback, test = state.parameters, fallback_of(plan, state), datasets["test"]
+    return {
+        **evaluation_contribution(plan, learner, last, datasets["validation"], "validation"),
+        **evaluation_contribution(plan, learner, last, test, "last"),
+        **evaluation_contribution(plan, learner, fallback, test, "fallback"),
+    }
 
 
 def absorb(
@@ -177,7 +193,8 @@ def absorb(
             after, accepted = absorb_training(plan, state, r, sums, evaluation, share)
             return Outcome(after, accepted, after.stopped)
         case "evaluation":
-            return Outcome(state.changed(test=decode_evaluation(plan, sums, "test")), True, False)
+            counted = [decode_evaluation(plan, sums, prefix) for prefix in _EVALUATED]
+            return Outcome(absorb_evaluation(plan, state, r, *counted), True, False)
         case "votes":
             raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
 

@@ -106,7 +106,7 @@ def test_the_plain_baseline_ends_in_the_state_that_rounds_by_hand_give() -> None
     state = initial_state(plan)
     weights = {name: part.examples for name, part in data.items()}
     whole = sum(weights.values())
-    for r, kind in enumerate(("statistics", "training", "training", "evaluation"), start=1):
+    for r, kind in enumerate(("statistics", "training", "training", "evaluation")):
         manifest = round_manifest(plan, kind)  # type: ignore[arg-type]
         total = np.zeros(manifest.length, dtype=np.uint32)
         for name, part in data.items():
