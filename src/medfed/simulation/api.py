@@ -35,13 +35,12 @@ from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.verify import Verification, verify_ledger
 from medfed.simulation.clock import ManualClock
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, seeded_site_entropy
+from medfed.simulation.progress import Progress, shown_progress
 from medfed.simulation.scheduler import Absence, Idle, Scheduler
 from medfed.simulation.world import World, propose_study
 
 __all__ = ["LedgerHandle", "SimulatedStudy", "simulate"]
 
-Progress = Callable[[int, int, str], None]
-"""Called with rounds over, rounds in all, and the study's phase."""
 _IDLE_STEP_MS: Final = 500
 
 
@@ -144,7 +143,7 @@ def simulate(
     seed: int = 0,
     away: Mapping[str, Absence] | None = None,
     directory: Path | str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> SimulatedStudy:
     """Run a study with one hospital for each table.
 
@@ -154,7 +153,7 @@ def simulate(
         seed: replays the keys, the split of the patients and the schedule. The training's own seed is in the plan.
         away: rounds in which a hospital is not there.
         directory: where to keep a durable ledger, vaults and blobs; without it everything stays in memory.
-        progress: called while the study runs.
+        progress: called while the study runs; True or False shows a bar or not, None does if somebody is watching.
 
     Raises:
         InvalidInput: the plan or a table is wrong; says where. Unavailable: the study cannot go on, and why.
@@ -172,10 +171,10 @@ def simulate(
     world = World.build(place.engine, read, consortium.keys, place.blobs, clock, place.entropy, place.vault)
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]
     propose_study(place.engine, organiser, plan, study)
-    scheduler = Scheduler(
-        world.agents, place.engine, _idle(clock), seed=seed, away=away, observer=_observer(plan, progress)
-    )
-    ended = scheduler.run(study)
+    with shown_progress(progress if not callable(progress) else False) as bar:
+        observer = _observer(plan, progress if callable(progress) else bar)
+        scheduler = Scheduler(world.agents, place.engine, _idle(clock), seed=seed, away=away, observer=observer)
+        ended = scheduler.run(study)
     if ended.phase != "completed":
         raise InvalidInput(f"the study was aborted ({ended.pause_code}): {_why(world) or 'see the ledger'}")
     return SimulatedStudy(
