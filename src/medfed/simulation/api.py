@@ -83,9 +83,9 @@ class SimulatedStudy:
     ledger: LedgerHandle
     blobs: BlobStore
     tables: Mapping[Name, Table] = field(repr=False)
-    split_keys: Mapping[Name, bytes] = field(repr=False)
+    prepared: Mapping[Name, PreparedData] = field(repr=False)
+    """Every hospital's data as the study saw it. Only a simulation has this."""
     seconds: float = 0.0
-    _prepared: dict[Name, PreparedData] = field(default_factory=dict[Name, PreparedData], repr=False)
     _comparison: list[Comparison] | None = field(default=None, repr=False)
 
     @property
@@ -120,14 +120,6 @@ class SimulatedStudy:
                 }
             )
         return rows
-
-    @property
-    def prepared(self) -> dict[Name, PreparedData]:
-        """Every hospital's data as the study saw it. Only a simulation has this."""
-        if not self._prepared:
-            for name, table in self.tables.items():
-                self._prepared[name] = prepare(self.plan, table, self.split_keys[name])
-        return self._prepared
 
     def comparison(self) -> list[Comparison]:
         """Each hospital's own model, the federated and the pooled one, on each hospital's test patients and on all."""
@@ -165,6 +157,8 @@ def simulate(
     names = sorted(read)
     keys = [SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")) for name in names]
     organiser = SiteKeys.generate(ORGANISER, seeded_site_entropy(seed, ORGANISER, "keys"))
+    split_keys = {site.name: site.split_key for site in keys}
+    prepared = {name: _prepare(plan, name, table, split_keys[name]) for name, table in read.items()}
     clock = ManualClock() if directory is None else _wall_clock
     consortium = make_consortium("simulation", keys, organiser, clock())
     place = _Place(directory, consortium, clock, seed)
@@ -184,7 +178,7 @@ def simulate(
         ledger=LedgerHandle(place.engine),
         blobs=place.blobs,
         tables=read,
-        split_keys={site.name: site.split_key for site in keys},
+        prepared=prepared,
         seconds=time.perf_counter() - started,
     )
 
@@ -222,6 +216,14 @@ def _table(name: str, source: TableSource) -> Table:
         return table_from(source)
     except MedFedError as error:
         raise type(error)(f"hospital {name}: {error}") from None  # pyright: ignore[reportCallIssue]
+
+
+def _prepare(plan: Plan, name: Name, table: Table, split_key: bytes) -> PreparedData:
+    """In one process a table that does not fit is said at once; a real hospital would just not answer."""
+    try:
+        return prepare(plan, table, split_key)
+    except InvalidInput as error:
+        raise InvalidInput(f"hospital {name}: {error}") from None
 
 
 def _check_names(plan: Plan, tables: Mapping[str, Table]) -> None:
