@@ -366,3 +366,28 @@ def test_blobs_of_a_study_never_hold_a_plain_vector(monkeypatch: pytest.MonkeyPa
     stored = {bytes(world.blobs.get(digest)) for digest in world.blobs.digests()}
     assert chosen
     assert not {vector.tobytes() for vector in chosen.values()} & stored
+
+
+def test_after_a_rejected_aggregate_the_same_model_is_never_counted_over_other_survivors() -> None:
+    """Exact validation counts of one model over two sets of survivors would give away who is in one and not the other."""
+    world = TestWorld.build(small_plan(NAMES, rounds=4, max_update_norm=1e-9))
+    world.propose()
+
+    def present(name: Name, study: Study, current: Round | None) -> bool:
+        return not (current is not None and current.number >= 2 and name == "beta")
+
+    for _ in range(400):
+        moved = 0
+        for name in sorted(world.agents):
+            study = study_record(world.engine.view(), STUDY)
+            assert study is not None
+            current = round_record(world.engine.view(), STUDY, study.next_round - 1)
+            if present(name, study, current):
+                moved += world.agents[name].step()
+        if not moved:
+            if study.phase == "paused":
+                break
+            world.idle(None)
+    assert (study.phase, study.pause_code) == ("paused", "survivors-refused")
+    assert rounds_of(world)[1].survivors == NAMES
+    assert rounds_of(world)[2].phase == "unreleased"

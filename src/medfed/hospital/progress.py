@@ -10,8 +10,10 @@ import logging
 from typing import Final
 
 from medfed.encoding import Record, digest_of
+from medfed.federation.acceptance import fallback_of
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
+from medfed.federation.prepared import cases_root
 from medfed.federation.strategies.memory import Memory
 from medfed.federation.study import initial_local_memory, initial_state
 from medfed.hospital.aggregation import CLOSED, absorb_round, plan_of
@@ -19,7 +21,9 @@ from medfed.hospital.site import Site
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study
+from medfed.ledger.contracts.terms import RoundKind
 from medfed.ledger.engine import StateView
+from medfed.models.parameters import Parameters
 from medfed.secure_sum import ratchet
 
 __all__ = [
@@ -31,7 +35,7 @@ __all__ = [
     "forget_study_keys",
     "load_local_memory",
     "load_progress",
-    "release_key",
+    "release_keys",
     "study_key",
 ]
 
@@ -63,7 +67,8 @@ class ChosenVector(Record):
     vector: bytes
     """Little-endian uint32."""
     local_memory: bytes
-    base: Digest
+    releases: tuple[str, ...]
+    """What the round would release, as vault keys: see `release_keys`."""
 
 
 class AttemptRecord(Record):
@@ -86,9 +91,20 @@ def study_key(study: StudyId, *parts: str | int) -> str:
     return "/".join(("study", study.hex(), *map(str, parts)))
 
 
-def release_key(kind: str, base: Digest, data: Digest) -> str:
-    """The vault key of the release of one statistic of one dataset, or of one base in training or evaluation."""
-    return f"release/{digest_of('medfed/release', kind, base, data).hex()}"
+def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) -> tuple[str, ...]:
+    """What a round releases that no other set of survivors may ever release again.
+
+    The statistics of a dataset, and the counts of a model on validation and on test patients. A model is named by its
+    parameters, not by the learning state: after a rejected aggregate the next round starts from the same model, and
+    two exact counts of it over different survivors would give away the difference.
+    """
+    if kind == "statistics":
+        return (_release_key("statistics", cases_root(site.prepared(plan), site.keys.split_key)),)
+    last = _model_digest(state, state.parameters)
+    if kind == "training":
+        return (_release_key("validation", last),)
+    fallback = _model_digest(state, fallback_of(plan, state))
+    return (_release_key("validation", last), _release_key("test", last), _release_key("test", fallback))
 
 
 def load_progress(site: Site, study: StudyId, plan: Plan) -> Progress:
@@ -126,6 +142,15 @@ def forget_study_keys(site: Site, study: StudyId) -> None:
     """Delete what a study that has ended leaves: pair secrets, vectors and attempts, not its model or releases."""
     for part in ("pairs", "drawn", "private", "vector", "attempt"):
         site.vault.delete_under(study_key(study, part))
+
+
+def _release_key(what: str, of: Digest) -> str:
+    return f"release/{digest_of('medfed/release', what, of).hex()}"
+
+
+def _model_digest(state: LearningState, parameters: Parameters) -> Digest:
+    standardisation = state.standardisation.digest if state.standardisation is not None else b""
+    return digest_of("medfed/released-model", parameters.digest, standardisation)
 
 
 def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Progress, closed: Round) -> Progress:

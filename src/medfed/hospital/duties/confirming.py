@@ -13,7 +13,6 @@ from medfed.crypto.escrow import Holder, make_escrow
 from medfed.encoding import encode
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.plan import Plan
-from medfed.federation.prepared import cases_root
 from medfed.federation.study import round_manifest
 from medfed.hospital.aggregation import plan_of
 from medfed.hospital.duties.updating import attempt_seed
@@ -22,12 +21,11 @@ from medfed.hospital.progress import (
     ChosenVector,
     PairSecretStore,
     Release,
-    release_key,
     study_key,
 )
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
-from medfed.identifiers import Digest, Name
+from medfed.identifiers import Name
 from medfed.ledger.contracts.membership import is_active
 from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
 from medfed.ledger.contracts.rounds import Round, dropped_of, escrow_threshold, holders_of, round_record
@@ -37,7 +35,7 @@ from medfed.ledger.contracts.updates import Submission, submission, survivors_di
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["ConfirmProposedSurvivors", "own_seeds", "release_key_of", "share_key"]
+__all__ = ["ConfirmProposedSurvivors", "own_seeds", "share_key"]
 
 _REPORT_AFTER: Final = 0.5
 """The part of the confirm phase after which a blob that cannot be had is reported."""
@@ -72,7 +70,7 @@ class ConfirmProposedSurvivors:
             return self._report(site, study, current, missing, reported=work.detail == "reported")
         if known.survivors is not None and known.survivors != current.survivors_digest:
             raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
-        if not _may_release(site, view, study, current, plan):
+        if not _may_release(site, view, study, current):
             return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
         site.vault.store(key, replace(known, survivors=current.survivors_digest))
         return (self._confirmation(site, view, study, current, known),)
@@ -116,14 +114,6 @@ def own_seeds(site: Site, view: StateView, study: Study, current: Round, known: 
     return Seeds(known.self_seed, pairs)
 
 
-def release_key_of(site: Site, study: Study, current: Round, plan: Plan, base: Digest) -> str:
-    """What may be released over one set of survivors only: a dataset's statistics, or one base's round."""
-    if current.kind == "statistics":
-        data = cases_root(site.prepared(plan), site.keys.split_key)
-        return release_key("statistics", b"", data)
-    return release_key(current.kind, base, b"")
-
-
 def _verify_survivors(view: StateView, study: Study, current: Round) -> None:
     blobs = tuple((name, _submission(view, study, current, name).blob) for name in current.survivors)
     if survivors_digest(study.study, current.number, current.attempt, blobs) != current.survivors_digest:
@@ -148,15 +138,23 @@ def _is_good(blobs: BlobStore, submitted: Submission, expected: int) -> bool:
         return False
 
 
-def _may_release(site: Site, view: StateView, study: Study, current: Round, plan: Plan) -> bool:
+def _may_release(site: Site, view: StateView, study: Study, current: Round) -> bool:
+    """Whether nothing that this round releases was released over other survivors.
+
+    Those who were removed from the consortium, left it or were expelled from the study may be missing: that gives up
+    their own vector, and is what removing them means.
+    """
     chosen = site.vault.load(study_key(study.study, "vector"), ChosenVector)
     if chosen is None or chosen.round != current.number:
         return False
-    earlier = site.vault.load(release_key_of(site, study, current, plan, chosen.base), Release)
-    if earlier is None or earlier.survivors == current.survivors:
-        return True
-    gone = {name for name in earlier.survivors if name in study.expelled or not is_active(view, name)}
-    return set(earlier.survivors) - gone == set(current.survivors)
+    for key in chosen.releases:
+        earlier = site.vault.load(key, Release)
+        if earlier is None or earlier.survivors == current.survivors:
+            continue
+        gone = {name for name in earlier.survivors if name in study.expelled or not is_active(view, name)}
+        if set(earlier.survivors) - gone != set(current.survivors):
+            return False
+    return True
 
 
 def _submission(view: StateView, study: Study, current: Round, name: Name) -> Submission:

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from medfed.crypto.escrow import open_share
 from medfed.errors import InvalidInput, Tampered
-from medfed.hospital.aggregation import plan_of
-from medfed.hospital.duties.confirming import own_seeds, release_key_of, share_key
+from medfed.hospital.duties.confirming import own_seeds, share_key
 from medfed.hospital.progress import AttemptRecord, ChosenVector, PairSecretStore, Release, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
@@ -51,8 +50,8 @@ class RevealOwnSeeds:
             return ()
         if known.survivors != current.survivors_digest or current.confirmed != current.survivors:
             raise Tampered(f"round {current.number}: revealing over survivors that not all have signed")
-        key = release_key_of(site, study, current, plan_of(view, study.study), chosen.base)
-        site.vault.store(key, Release(current.survivors))
+        for key in chosen.releases:
+            site.vault.store(key, Release(current.survivors))
         mine = own_seeds(site, view, study, current, known)
         return (RevealSeeds(study.study, current.number, current.attempt, mine.self_seed, mine.pair_seeds),)
 

@@ -22,6 +22,7 @@ from medfed.hospital.progress import (
     Progress,
     load_local_memory,
     load_progress,
+    release_keys,
     study_key,
 )
 from medfed.hospital.site import Site
@@ -80,7 +81,8 @@ class SubmitMaskedUpdate:
         values, after = contribution(plan, state, current.kind, site.prepared(plan), rng, memory)
         weight = weight_of(view, study, site.name)
         x, _ = encode_vector(round_manifest(plan, current.kind), values, weight, len(study.roster))
-        return ChosenVector(current.number, x.astype("<u4", copy=False).tobytes(), after.save(), state.digest)
+        releases = release_keys(site, plan, current.kind, state)
+        return ChosenVector(current.number, x.astype("<u4", copy=False).tobytes(), after.save(), releases)
 
     def _masked(
         self,
