@@ -16,8 +16,8 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo "Set MEDFED_PYTHON to choose the interpreter (3.11 or later)."
 
-demo: $(VENV)/.core  ## four hospitals train a model together, on this machine; options: make demo ARGS="--help"
-	@$(VENV)/bin/medfed demo $(ARGS)
+demo: $(VENV)/.core  ## four hospitals train a model together, in demo-run/; options: make demo ARGS="--help"
+	@$(VENV)/bin/medfed demo --output demo-run $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.torch  ## every test; installs torch, about 5 GB, the first time
 	@$(PYTEST) $(ARGS)
