@@ -61,7 +61,8 @@ $(VENV)/.python:
 	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "medfed: needs Python 3.11 or later; $${MEDFED_PYTHON:-python3} is $$($${MEDFED_PYTHON:-python3} -V 2>&1 || echo absent). Set MEDFED_PYTHON." >&2; exit 1; \
+	  asked=$${MEDFED_PYTHON:-python3}; version=$$("$$asked" -V 2> /dev/null || echo absent); \
+	  echo "medfed: needs Python 3.11 or later; $$asked is $$version. Set MEDFED_PYTHON to one that is." >&2; exit 1; \
 	fi; \
 	if ! "$$found" -c 'import venv, ensurepip' 2> /dev/null; then \
 	  echo "medfed: $$found has no venv module; install it (on Debian and Ubuntu: the package python3-venv)." >&2; exit 1; \
