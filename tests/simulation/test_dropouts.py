@@ -369,7 +369,7 @@ def test_blobs_of_a_study_never_hold_a_plain_vector(monkeypatch: pytest.MonkeyPa
 
 
 def test_after_a_rejected_aggregate_the_same_model_is_never_counted_over_other_survivors() -> None:
-    """Exact validation counts of one model over two sets of survivors would give away who is in one and not the other."""
+    """Exact validation counts of one model over two survivor sets would give away who is in one and not the other."""
     world = TestWorld.build(small_plan(NAMES, rounds=4, max_update_norm=1e-9))
     world.propose()
 
