@@ -175,8 +175,8 @@ class LedgerStore:
             return None
         receipts = cast("list[Receipt]", _decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
         place = int(row[1])
-        if not 0 <= place < len(receipts):
-            raise Tampered(f"block {row[0]}: the index points to transaction {place}, which it does not have")
+        if not 0 <= place < len(receipts) or receipts[place].transaction != transaction:
+            raise Tampered(f"block {row[0]}: the index points to transaction {place}, which is another or none")
         return receipts[place]
 
 

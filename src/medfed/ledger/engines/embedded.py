@@ -1,7 +1,8 @@
 """The ledger in one SQLite file, shared by the processes of one machine. The default.
 
 Whoever submits takes the file's write lock, replays and checks what others have added since, applies its own
-transactions, seals the block with its own key and commits. A process never takes another's word for a block.
+transactions, seals the block with its own key and commits. A process never takes another's word for a block, and not
+the file's for the state either: whoever can write the file could have changed it, so opening replays all blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.state import State
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transaction import SignedTransaction
-from medfed.ledger.transition import Receipt, Tip, apply_block, tip_after
+from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
 
 __all__ = ["EmbeddedEngine"]
 
@@ -32,7 +33,7 @@ class EmbeddedEngine:
 
     def __init__(self, store: LedgerStore, clock: Clock, *sealers: Sealer) -> None:
         self._store = store
-        self._state, self._tip = store.load_state()
+        self._state, self._tip = _replay(store)
         check_sealers(store.genesis, self._state, sealers)
         self._orderer = Orderer(store.genesis, sealers, clock)
         self._version = -1
@@ -106,3 +107,21 @@ class EmbeddedEngine:
             writes, _ = apply_block(self.genesis, state, tip, block)
             state, tip = state.with_writes(writes), tip_after(block.header)
         return state, tip
+
+
+def _replay(store: LedgerStore) -> tuple[State, Tip]:
+    """The state that the stored blocks lead to.
+
+    Raises:
+        Tampered: a block is not valid, or the stored state is another.
+    """
+    stored, last = store.load_state()
+    state, tip = genesis_tip(store.genesis)
+    for block in store.blocks():
+        if tip.height == last.height:
+            break  # another process goes on meanwhile
+        writes, _ = apply_block(store.genesis, state, tip, block)
+        state, tip = state.with_writes(writes), tip_after(block.header)
+    if tip != last or state.items() != stored.items():
+        raise Tampered(f"{store.path}: the state tables are not what the blocks lead to")
+    return state, tip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from medfed.crypto import SigningKey
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, Refused
 from medfed.identifiers import Digest
 from medfed.ledger.block import Block, seal_block
 from medfed.ledger.contracts.membership import participant
@@ -19,6 +19,7 @@ from medfed.ledger.transition import Receipt, Tip, prepare_block, tip_after
 __all__ = ["Orderer", "check_sealers"]
 
 _FULL: Final = ("block-full", "quota")
+_LAST_MS: Final = 2**53 - 1
 Append = Callable[[Block, Writes, list[Receipt]], None]
 
 
@@ -30,22 +31,31 @@ class Orderer:
 
     def __init__(self, genesis: Genesis, sealers: Sequence[Sealer], clock: Clock) -> None:
         self._genesis = genesis
-        self._names = [sealer.name for sealer in sealers]
+        self._sealers = tuple(sealers)
         self._clock = clock
         signs = genesis.policy.seal == "signature"
-        self._keys = [SigningKey.from_seed(sealer.signing_seed) if signs else None for sealer in sealers]
+        keys = [SigningKey.from_seed(sealer.signing_seed) for sealer in sealers]
+        self._keys = [key if signs else None for key in keys]
+        self._public = [key.public for key in keys]
 
     def order(
         self, state: State, tip: Tip, transactions: list[SignedTransaction], append: Append
     ) -> tuple[State, Tip, dict[Digest, Receipt]]:
-        """Put `transactions` into blocks and hand each block to `append`; returns the new state, tip and receipts."""
+        """Put `transactions` into blocks and hand each block to `append`; returns the new state, tip and receipts.
+
+        Raises:
+            Refused: `cannot-seal`: every sealer has left or has other keys by now. InvalidInput: the clock is off.
+        """
         receipts: dict[Digest, Receipt] = {}
         waiting = list({signed.id: signed for signed in transactions}.values())
         while waiting:
-            turn = tip.height % len(self._names)
-            header, taken, writes, made = prepare_block(
-                self._genesis, state, tip, waiting, self._clock(), self._names[turn]
-            )
+            turn = self._turn(state, tip)
+            if turn is None and receipts:
+                break  # the blocks before are good; what is left waits for somebody who can seal
+            if turn is None:
+                raise Refused("cannot-seal", "no sealer of this engine is active with the key that it seals with")
+            name = self._sealers[turn].name
+            header, taken, writes, made = prepare_block(self._genesis, state, tip, waiting, self._now(), name)
             receipts.update((receipt.transaction, receipt) for receipt in made)
             if not taken:
                 break
@@ -56,6 +66,22 @@ class Orderer:
                 break
             waiting = [signed for signed in waiting if receipts[signed.id].height is None]
         return state, tip, receipts
+
+    def _turn(self, state: State, tip: Tip) -> int | None:
+        """Whose turn it is among those whose seal the ledger would take; keys change, and participants leave."""
+        count = len(self._sealers)
+        turns = ((tip.height + offset) % count for offset in range(count))
+        return next((turn for turn in turns if self._can_seal(state, turn)), None)
+
+    def _can_seal(self, state: State, turn: int) -> bool:
+        found = participant(state, self._sealers[turn].name)
+        return found is not None and found.status == "active" and found.signing_key == self._public[turn]
+
+    def _now(self) -> int:
+        now = self._clock()
+        if not 0 <= now <= _LAST_MS:
+            raise InvalidInput(f"clock: expected milliseconds from 0 to {_LAST_MS}, found {now}")
+        return now
 
 
 def check_sealers(genesis: Genesis, state: State, sealers: Sequence[Sealer]) -> None:
