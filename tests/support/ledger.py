@@ -112,10 +112,11 @@ class World:
         *,
         policy: Policy | None = None,
         make: Callable[[Genesis, Clock, Sealer], Engine] = MemoryEngine,
+        consortium: str = "test",
     ) -> World:
         """A new ledger, sealed by the organiser."""
         clock = HandClock()
-        return World(make(make_genesis(hospitals, policy), clock, sealer("organiser")), clock)
+        return World(make(make_genesis(hospitals, policy, consortium), clock, sealer("organiser")), clock)
 
     @property
     def view(self) -> StateView:

@@ -174,7 +174,7 @@ def participant(reader: Reader, name: str) -> Participant | None:
 
 def participants(reader: Reader) -> list[Participant]:
     """Everybody who was ever admitted, by name."""
-    return [record for _, record in _PARTICIPANTS.rows(reader)]
+    return sorted((record for _, record in _PARTICIPANTS.rows(reader)), key=lambda record: record.name)
 
 
 def active_hospitals(reader: Reader) -> tuple[Name, ...]:
@@ -217,11 +217,15 @@ def admit(overlay: Overlay, new: Participant) -> None:
 
 def apply_propose_participant(overlay: Overlay, call: Call, body: ProposeParticipant) -> None:
     """Rules 1, 2 and 3."""
-    if participant(overlay, body.name) or _PROPOSALS.get(overlay, body.name):
+    electorate, pending = active_hospitals(overlay), _PROPOSALS.get(overlay, body.name)
+    outcome = standing(pending.ballot, electorate) if pending else "lost"
+    if participant(overlay, body.name) or outcome == "open":
         raise Refused("name-taken", f"the name {body.name} is taken")
+    if pending and outcome == "carried":  # by a departure: nobody may be left to cast the vote that settles it
+        _settle_admission(overlay, pending)
+        return
     _check_new_keys(overlay, call, body.name, body.signing_key, body.sealing_key, body.proof)
     candidate = Participant(body.name, body.role, body.signing_key, body.sealing_key, body.address)
-    electorate = active_hospitals(overlay)
     ballot = Ballot((call.sender,), ()) if call.sender in electorate else Ballot()
     _settle_admission(overlay, Proposal(candidate, ballot))
 
@@ -274,11 +278,13 @@ def apply_propose_removal(overlay: Overlay, call: Call, body: ProposeRemoval) ->
     target = _active_target(overlay, body.name)
     if target.name == call.sender:
         raise Refused("own-removal", "a participant leaves by leaving, not by a vote on itself")
-    if _REMOVALS.get(overlay, target.name) is not None:
+    electorate, pending = _electorate_without(overlay, target.name), _REMOVALS.get(overlay, target.name)
+    outcome = standing(pending, electorate) if pending else "lost"
+    if outcome == "open":
         raise Refused("already-proposed", f"the removal of {target.name} is being voted")
-    electorate = _electorate_without(overlay, target.name)
     ballot = Ballot((call.sender,), ()) if call.sender in electorate else Ballot()
-    _settle_removal(overlay, target, ballot)
+    # A departure may have carried the vote that is pending, with nobody left to cast the vote that settles it.
+    _settle_removal(overlay, target, pending if pending and outcome == "carried" else ballot)
 
 
 def apply_vote_on_removal(overlay: Overlay, call: Call, body: VoteOnRemoval) -> None:
@@ -295,7 +301,9 @@ def apply_propose_upgrade(overlay: Overlay, call: Call, body: ProposeUpgrade) ->
     """Rule 7."""
     if body.height <= call.block.height:
         raise Refused("height-passed", f"block {body.height} does not lie ahead")
-    if body.rules <= rules_at(overlay, 2**53) or _UPGRADES.get(overlay, body.rules) is not None:
+    pending = _UPGRADES.get(overlay, body.rules)
+    lies_ahead = pending is not None and pending.height > call.block.height  # else it can only lapse
+    if body.rules <= rules_at(overlay, 2**53) or lies_ahead:
         raise Refused("already-proposed", f"rules {body.rules} are in force, decided or proposed")
     electorate = active_hospitals(overlay)
     ballot = Ballot((call.sender,), ()) if call.sender in electorate else Ballot()
