@@ -24,6 +24,7 @@ from medfed.ledger.contracts.studies import (
     Study,
     abort,
     close_approval,
+    members,
     need_study,
     put_study,
     with_name,
@@ -99,7 +100,7 @@ def apply_abort_study(overlay: Overlay, call: Call, body: AbortStudy) -> None:
     _check_voter(study, call, study.abort_votes)
     study = replace(study, abort_votes=with_name(study.abort_votes, call.sender))
     put_study(overlay, study)
-    if 2 * len(study.abort_votes) > len(study.roster):
+    if 2 * len(study.abort_votes) > len(members(study)):
         _end(overlay, study, "voted")
 
 
@@ -138,7 +139,7 @@ def _end(overlay: Overlay, study: Study, code: str) -> None:
 
 
 def _check_voter(study: Study, call: Call, votes: tuple[str, ...]) -> None:
-    if call.sender not in study.roster:
-        raise Refused("not-in-study", f"{call.sender} is not on the study roster")
+    if call.sender not in members(study):
+        raise Refused("not-in-study", f"{call.sender} is not on the study roster, or was removed from it")
     if call.sender in votes:
         raise Refused("already-voted", f"{call.sender} has voted already")

@@ -4,7 +4,8 @@ Rules:
 1. Only who approved enrols, once, with at least the least number of examples and a study key nobody else has.
 2. Pair secrets go from the bytewise lower to every higher enrolled hospital; who posts none leaves the roster.
 3. A complaint names a posted secret to the complainer that does not open; it deletes that edge. Counted once, when
-   keying closes: who lost more than a third of its edges leaves, without cascade; among three, one complaint aborts.
+   keying closes: who lost more than a third of its edges leaves, without cascade. Among three an edge that is lost
+   aborts, also if there were more before: an escrow would have a single holder, and one share would open it.
 4. Who does not confirm its keys in time leaves. Those that remain are the study roster, for good, and rounds begin.
 """
 
@@ -158,6 +159,9 @@ def close_keying(overlay: Overlay, call: Call, study: Study) -> None:
         abort(overlay, study, "too-few-with-keys")
         return
     lost = tuple(edge for edge in study.lost_edges if edge[0] in roster and edge[1] in roster)
+    if len(roster) == 3 and lost:
+        abort(overlay, study, "pair-complaint-among-three")
+        return
     running = replace(study, phase="running", roster=roster, lost_edges=lost, base=study.terms.initial)
     open_round(overlay, call, running)
 

@@ -123,15 +123,12 @@ def apply_reveal_shares(overlay: Overlay, call: Call, body: RevealShares) -> Non
         raise Refused("not-in-study", f"{call.sender} is not on the study roster")
     for entry in body.shares:
         _post_share(overlay, call, study, record, entry)
-    recovered: dict[Name, Seeds] = {}
-    for entry in body.shares:
-        outcome = _recover(overlay, call, study, record, entry.owner)
-        if outcome == "bad":
-            _remove_escrow_owner(overlay, study, record, entry.owner)
-            return
-        if isinstance(outcome, Seeds):
-            recovered[entry.owner] = outcome
-    if recovered:
+    outcomes = {entry.owner: _recover(overlay, call, study, record, entry.owner) for entry in body.shares}
+    recovered = {name: found for name, found in outcomes.items() if isinstance(found, Seeds)}
+    bad = [name for name, found in outcomes.items() if found == "bad"]
+    if bad:
+        _remove_escrow_owners(overlay, study, _with_seeds(overlay, study, record, recovered), bad)
+    elif recovered:
         _enter(overlay, call, study, record, recovered)
 
 
@@ -189,15 +186,19 @@ def _fits(overlay: Overlay, study: Study, record: Round, owner: Name, found: See
 
 
 def _enter(overlay: Overlay, call: Call, study: Study, record: Round, found: dict[Name, Seeds]) -> None:
-    for name, entry in found.items():
-        _SEEDS.put(overlay, entry, study.study, record.number, record.attempt, name)
-    record = replace(record, revealed=tuple(sorted({*record.revealed, *found})))
+    record = _with_seeds(overlay, study, record, found)
     if record.revealed == record.survivors:
         close_released(overlay, call, study, record)
     else:
         put_round(overlay, record)
 
 
-def _remove_escrow_owner(overlay: Overlay, study: Study, record: Round, owner: Name) -> None:
-    study = replace(study, expelled=tuple(sorted({*study.expelled, owner})))
+def _with_seeds(overlay: Overlay, study: Study, record: Round, found: dict[Name, Seeds]) -> Round:
+    for name, entry in found.items():
+        _SEEDS.put(overlay, entry, study.study, record.number, record.attempt, name)
+    return replace(record, revealed=tuple(sorted({*record.revealed, *found})))
+
+
+def _remove_escrow_owners(overlay: Overlay, study: Study, record: Round, owners: list[Name]) -> None:
+    study = replace(study, expelled=tuple(sorted({*study.expelled, *owners})))
     close_failed(overlay, study, record, "bad-escrow")

@@ -13,7 +13,7 @@ Rules:
 1. A plan is proposed once, under a fresh id, with terms that hold together; only active hospitals are invited.
 2. Only the invited approve or decline, each once, naming the digest of what was proposed. Nobody answers for another,
    and the proposer's own approval, where it is invited, counts as one among the quorum.
-3. A hospital may withdraw from a study at any time after keying; who missed two rounds says when it is back.
+3. A hospital may withdraw after keying. Who missed two rounds says when it is back; who was removed cannot, nor vote.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ __all__ = [
     "eligible",
     "enrolment",
     "has_edge",
+    "members",
     "pair_secrets",
     "proposal_digest",
     "studies",
@@ -214,12 +215,17 @@ def missed_rounds(study: Study, who: Name) -> int:
 
 
 def eligible(reader: Reader, study: Study) -> tuple[Name, ...]:
-    """Who is expected in the next round: the study roster less who withdrew, left or missed two rounds."""
+    """Who is expected in the next round: the members less who withdrew, left or missed two rounds."""
     return tuple(
         name
-        for name in study.roster
+        for name in members(study)
         if name not in study.withdrawn and is_active(reader, name) and missed_rounds(study, name) < MISSES_BEFORE_REJOIN
     )
+
+
+def members(study: Study) -> tuple[Name, ...]:
+    """The study roster less who was removed for a bad escrow."""
+    return tuple(name for name in study.roster if name not in study.expelled)
 
 
 def capped_examples(reader: Reader, study: Study, who: Name) -> int:
@@ -311,7 +317,7 @@ def apply_withdraw_from_study(overlay: Overlay, call: Call, body: WithdrawFromSt
 def apply_rejoin(overlay: Overlay, call: Call, body: Rejoin) -> None:
     """Who missed two rounds says that it is back."""
     study = need_study(overlay, body.study, "running", "paused")
-    if call.sender not in study.roster or call.sender in study.withdrawn:
+    if call.sender not in members(study) or call.sender in study.withdrawn:
         raise Refused("not-in-study", f"{call.sender} is not in the study")
     if missed_rounds(study, call.sender) < MISSES_BEFORE_REJOIN:
         raise Refused("not-away", f"{call.sender} is expected in the next round anyway")
