@@ -67,13 +67,15 @@ def vote(overlay: Overlay, call: Call, study: Study, base: Digest, accepts: bool
     if call.sender not in study.base_voters or _has_voted(study, call.sender):
         return study
     study = replace(study, base_votes=(*study.base_votes, (call.sender, base, accepts, stop)))
+    backers = [row for row in study.base_votes if row[1] == base]
+    majority = len(study.base_voters) // 2 + 1
     if study.base is not None:
         put_study(overlay, study)
         if base == study.base:
             _award(overlay, study, call.sender)
-        return study
-    backers = [row for row in study.base_votes if row[1] == base]
-    majority = len(study.base_voters) // 2 + 1
+            if stop and sum(row[3] for row in backers) == majority:  # a hospital that went on made the base final first
+                _skip_training(overlay, call, study)
+        return study_record(overlay, study.study) or study
     if len(backers) < majority:
         put_study(overlay, study)
         return study

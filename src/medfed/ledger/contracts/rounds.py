@@ -132,11 +132,12 @@ def need_round(reader: Reader, study: StudyId, number: int, attempt: int, *phase
 
 
 def open_round(overlay: Overlay, call: Call, study: Study) -> None:
-    """Rules 1 and 2; after the plan's last round the study waits for the final attestations instead."""
+    """Rules 1 and 2; after the plan's last round the study waits for what is not agreed yet, or is completed."""
     kind = current_kind(study)
     deadline = call.block.time_ms + study.terms.deadlines.update
     if kind is None:
-        put_study(overlay, replace(study, phase="agreeing", deadline_ms=deadline))
+        phase = "agreeing" if study.base is None else "completed"  # agreed before a pause, e.g. for three rejections
+        put_study(overlay, replace(study, phase=phase, deadline_ms=deadline))
         return
     roster = eligible(overlay, study)
     if len(roster) < study.terms.quorum:
