@@ -52,6 +52,7 @@ class LedgerStore:
             raise Refused("ledger-exists", f"{path}: a file of this name exists; a ledger is never overwritten")
         with _translated(path):
             connection = _connect(path, "rwc")
+            _make_durable(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             with _transaction(connection):
                 for statement in _SCHEMA.split(";"):
@@ -72,14 +73,14 @@ class LedgerStore:
             raise InvalidInput(f"{path}: no ledger file here")
         with _translated(path):
             connection = _connect(path, "ro" if read_only else "rw")
-            found: int = connection.execute("PRAGMA application_id").fetchone()[0]
-            if found != APPLICATION_ID:
+            try:
+                genesis = _read_genesis(connection, path)
+                if not read_only:
+                    _make_durable(connection)
+            except BaseException:
                 connection.close()
-                raise InvalidInput(f"{path}: an SQLite file, but not a MedFed ledger")
-            row = connection.execute("SELECT bytes FROM genesis").fetchone()
-        if row is None:
-            raise Tampered(f"{path}: the genesis is missing")
-        return LedgerStore(connection, path, _decode_stored(row[0], Genesis, f"{path}: genesis"))
+                raise
+        return LedgerStore(connection, path, genesis)
 
     def close(self) -> None:
         """Close the file."""
@@ -91,6 +92,12 @@ class LedgerStore:
         with _translated(self.path), _transaction(self._connection):
             yield
 
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Read everything inside as it is at one moment, whatever other processes commit meanwhile."""
+        with _translated(self.path), _reading(self._connection):
+            yield
+
     def data_version(self) -> int:
         """A number that changes when another process has committed."""
         with _translated(self.path):
@@ -98,7 +105,7 @@ class LedgerStore:
 
     def load_state(self) -> tuple[State, Tip]:
         """The stored state and tip, as they were last committed."""
-        with _translated(self.path), _reading(self._connection):
+        with self.reading():
             state = State(dict(self._connection.execute("SELECT key, value FROM state")))
             row = self._connection.execute("SELECT header FROM block ORDER BY height DESC LIMIT 1").fetchone()
         if row is None:
@@ -164,6 +171,12 @@ class LedgerStore:
             row = self._connection.execute("SELECT id FROM block WHERE height = ?", (height,)).fetchone()
         return None if row is None else row[0]
 
+    def index(self) -> dict[Digest, tuple[Height, int]]:
+        """Where each transaction is, by its id: height and place."""
+        with _translated(self.path):
+            rows = self._connection.execute("SELECT id, height, place FROM located")
+            return {row[0]: (row[1], row[2]) for row in rows}
+
     def receipt(self, transaction: Digest) -> Receipt | None:
         """The receipt of a transaction that is on the ledger."""
         with _translated(self.path):
@@ -200,13 +213,25 @@ def _decode_stored(data: object, kind: Any, where: str) -> Any:
         raise Tampered(f"{where}: {error}") from None
 
 
+def _read_genesis(connection: sqlite3.Connection, path: Path) -> Genesis:
+    """Before anything is set: a file that is not ours must stay as it is."""
+    found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise InvalidInput(f"{path}: an SQLite file, but not a MedFed ledger")
+    row = connection.execute("SELECT bytes FROM genesis").fetchone()
+    if row is None:
+        raise Tampered(f"{path}: the genesis is missing")
+    return _decode_stored(row[0], Genesis, f"{path}: genesis")
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
-    if mode != "ro":
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    return connection
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+
+
+def _make_durable(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 @contextmanager
@@ -231,7 +256,8 @@ def _reading(connection: sqlite3.Connection) -> Generator[None]:
     try:
         yield
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
 
 
 @contextmanager

@@ -63,7 +63,9 @@ def verify_store(
     expected_tip: Anchor | None = None,
     progress: Progress | None = None,
 ) -> Verification:
-    """Verify a ledger file: its blocks, and that its stored receipts and state are what they lead to.
+    """Verify a ledger file: its blocks, and that its stored receipts, index and state are what they lead to.
+
+    Other processes may go on writing to it: what is verified is the file of one moment.
 
     Raises:
         Tampered: something was changed. InvalidInput: not a ledger file. Unavailable: it cannot be read now.
@@ -71,17 +73,28 @@ def verify_store(
     store = LedgerStore.open(path, read_only=True)
     try:
         _check_genesis(store.genesis, expected_genesis)
-        replay = _Replay(store.genesis, expected_tip)
-        for height, block, stored in store.rows(0):
-            if height != replay.tip.height + 1:
-                raise Tampered(f"block {replay.tip.height + 1}: it is missing; block {height} follows")
-            _compare_receipts(height, stored, replay.apply(block))
-            if progress is not None:
-                progress(height)
-        _compare_state(store, replay)
-        return replay.finish()
+        with store.reading():
+            return _verify_tables(store, _Replay(store.genesis, expected_tip), progress)
     finally:
         store.close()
+
+
+def _verify_tables(store: LedgerStore, replay: _Replay, progress: Progress | None) -> Verification:
+    index = store.index()
+    for height, block, stored in store.rows(0):
+        if height != replay.tip.height + 1:
+            raise Tampered(f"block {replay.tip.height + 1}: it is missing; block {height} follows")
+        receipts = replay.apply(block)
+        _compare_receipts(height, stored, receipts)
+        for receipt in receipts:
+            if index.pop(receipt.transaction, None) != (height, receipt.index):
+                raise Tampered(f"block {height}, transaction {receipt.index}: the index does not point to it")
+        if progress is not None:
+            progress(height)
+    if index:
+        raise Tampered(f"index: {len(index)} entries point to transactions that no block holds")
+    _compare_state(store, replay)
+    return replay.finish()
 
 
 class _Replay:
@@ -93,16 +106,20 @@ class _Replay:
         self._expected = expected_tip
         self._transactions = 0
         self._refused = 0
+        self._compare_seen()
 
     def apply(self, block: Block) -> list[Receipt]:
         writes, receipts = apply_block(self.genesis, self.state, self.tip, block)
         self.state, self.tip = self.state.with_writes(writes), tip_after(block.header)
         self._transactions += len(receipts)
         self._refused += sum(bool(receipt.code) for receipt in receipts)
+        self._compare_seen()
+        return receipts
+
+    def _compare_seen(self) -> None:
         expected = self._expected
         if expected is not None and expected.height == self.tip.height and expected.block != self.tip.block:
             raise Tampered(f"block {self.tip.height}: it is not the block that was seen at this height")
-        return receipts
 
     def finish(self) -> Verification:
         if self._expected is not None and self.tip.height < self._expected.height:

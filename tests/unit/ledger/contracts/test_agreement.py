@@ -102,7 +102,7 @@ def test_rule_3_a_minority_that_rejects_is_no_rejection(world: World) -> None:
 
 
 def test_rule_3_three_rejections_in_a_row_pause_the_study(world: World) -> None:
-    study = training(world)
+    study, base = training(world), INITIAL
     for rejections in range(3):
         base = study.outcome
         for name in FOUR:
