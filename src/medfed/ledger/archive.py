@@ -14,11 +14,13 @@ from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest
 from medfed.ledger.block import Block
-from medfed.ledger.genesis import Genesis, verify_genesis
+from medfed.ledger.genesis import Genesis
 from medfed.ledger.store import LedgerStore
-from medfed.ledger.transition import Tip, apply_block, genesis_tip, tip_after
+from medfed.ledger.transaction import Anchor
+from medfed.ledger.transition import Tip, genesis_tip, tip_after
+from medfed.ledger.verify import Replay, check_genesis
 
-__all__ = ["export_blocks", "export_ledger", "import_ledger", "read_archive"]
+__all__ = ["export_blocks", "export_ledger", "import_ledger", "is_archive", "read_archive"]
 
 _MAGIC: Final = b"MEDFED-LEDGER-1\n"
 _MAX_RECORD: Final = 1 << 30
@@ -40,20 +42,33 @@ def export_blocks(genesis: Genesis, blocks: Iterable[Block], path: Path) -> Tip:
     Raises:
         Refused: the file exists. Unavailable: it cannot be written.
     """
-    tip = genesis_tip(genesis)[1]
     try:
-        with path.open("xb") as file:
-            file.write(_MAGIC)
-            _write(file, genesis)
-            for block in blocks:
-                _write(file, block)
-                tip = tip_after(block.header)
-            _write(file, tip)
+        file = path.open("xb")
     except FileExistsError:
         raise Refused("file-exists", f"{path}: a file of this name exists") from None
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror or error}") from None
-    return tip
+    try:
+        with file:
+            return _write_all(file, genesis, blocks)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise Unavailable(f"{path}: {error.strerror or error}") from None
+        raise
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins like an exported ledger.
+
+    Raises:
+        Unavailable: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
 
 
 def read_archive(path: Path) -> tuple[Genesis, Iterator[Block], Tip]:
@@ -75,27 +90,27 @@ def read_archive(path: Path) -> tuple[Genesis, Iterator[Block], Tip]:
     return genesis, _blocks(path, offsets[1:-1]), tip
 
 
-def import_ledger(archive: Path, path: Path, expected_genesis: Digest | None = None) -> Tip:
+def import_ledger(
+    archive: Path, path: Path, expected_genesis: Digest | None = None, expected_tip: Anchor | None = None
+) -> Tip:
     """Verify an exported ledger and make a ledger file of it. Nothing is left behind if it is not valid.
+
+    The tip that the file declares tells that it is whole, not that its exporter did not leave out the end; a block that
+    the caller has seen (`expected_tip`) does.
 
     Raises:
         Tampered: it is not valid, or not the ledger that was expected. Refused: the ledger file exists.
     """
     genesis, blocks, declared = read_archive(archive)
-    if expected_genesis is not None and genesis.digest != expected_genesis:
-        raise Tampered(f"genesis: expected {expected_genesis.hex()}, found {genesis.digest.hex()}")
-    try:
-        verify_genesis(genesis)
-    except InvalidInput as error:
-        raise Tampered(str(error)) from None
+    check_genesis(genesis, expected_genesis)
     store = LedgerStore.create(path, genesis)
-    state, tip = genesis_tip(genesis)
     try:
+        replay = Replay(genesis, expected_tip)
         with store.writing():
             for block in blocks:
-                writes, receipts = apply_block(genesis, state, tip, block)
+                writes, receipts = replay.apply(block)
                 store.append(block, writes, receipts)
-                state, tip = state.with_writes(writes), tip_after(block.header)
+            tip = replay.finish().tip
             if tip != declared:
                 raise Tampered(f"block {tip.height + 1}: the file declares block {declared.height} as its last")
     except BaseException:
@@ -104,6 +119,17 @@ def import_ledger(archive: Path, path: Path, expected_genesis: Digest | None = N
             leftover.unlink(missing_ok=True)
         raise
     store.close()
+    return tip
+
+
+def _write_all(file: BinaryIO, genesis: Genesis, blocks: Iterable[Block]) -> Tip:
+    tip = genesis_tip(genesis)[1]
+    file.write(_MAGIC)
+    _write(file, genesis)
+    for block in blocks:
+        _write(file, block)
+        tip = tip_after(block.header)
+    _write(file, tip)
     return tip
 
 

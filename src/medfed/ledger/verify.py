@@ -15,12 +15,12 @@ from medfed.errors import InvalidInput, Tampered
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block
 from medfed.ledger.genesis import Genesis, verify_genesis
-from medfed.ledger.state import State
+from medfed.ledger.state import State, Writes
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transaction import Anchor
 from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
 
-__all__ = ["Verification", "verify_ledger", "verify_store"]
+__all__ = ["Replay", "Verification", "check_genesis", "verify_ledger", "verify_store"]
 
 Progress = Callable[[Height], None]
 
@@ -48,8 +48,8 @@ def verify_ledger(
     Raises:
         Tampered: names the first height and transaction that is wrong.
     """
-    _check_genesis(genesis, expected_genesis)
-    replay = _Replay(genesis, expected_tip)
+    check_genesis(genesis, expected_genesis)
+    replay = Replay(genesis, expected_tip)
     for block in blocks:
         replay.apply(block)
         if progress is not None:
@@ -72,19 +72,19 @@ def verify_store(
     """
     store = LedgerStore.open(path, read_only=True)
     try:
-        _check_genesis(store.genesis, expected_genesis)
+        check_genesis(store.genesis, expected_genesis)
         with store.reading():
-            return _verify_tables(store, _Replay(store.genesis, expected_tip), progress)
+            return _verify_tables(store, Replay(store.genesis, expected_tip), progress)
     finally:
         store.close()
 
 
-def _verify_tables(store: LedgerStore, replay: _Replay, progress: Progress | None) -> Verification:
+def _verify_tables(store: LedgerStore, replay: Replay, progress: Progress | None) -> Verification:
     index = store.index()
     for height, block, stored in store.rows(0):
         if height != replay.tip.height + 1:
             raise Tampered(f"block {replay.tip.height + 1}: it is missing; block {height} follows")
-        receipts = replay.apply(block)
+        _, receipts = replay.apply(block)
         _compare_receipts(height, stored, receipts)
         for receipt in receipts:
             if index.pop(receipt.transaction, None) != (height, receipt.index):
@@ -97,7 +97,7 @@ def _verify_tables(store: LedgerStore, replay: _Replay, progress: Progress | Non
     return replay.finish()
 
 
-class _Replay:
+class Replay:
     """A replica that starts from the genesis and trusts nothing else."""
 
     def __init__(self, genesis: Genesis, expected_tip: Anchor | None) -> None:
@@ -108,13 +108,14 @@ class _Replay:
         self._refused = 0
         self._compare_seen()
 
-    def apply(self, block: Block) -> list[Receipt]:
+    def apply(self, block: Block) -> tuple[Writes, list[Receipt]]:
+        """Check and apply the next block; see `apply_block`."""
         writes, receipts = apply_block(self.genesis, self.state, self.tip, block)
         self.state, self.tip = self.state.with_writes(writes), tip_after(block.header)
         self._transactions += len(receipts)
         self._refused += sum(bool(receipt.code) for receipt in receipts)
         self._compare_seen()
-        return receipts
+        return writes, receipts
 
     def _compare_seen(self) -> None:
         expected = self._expected
@@ -122,6 +123,7 @@ class _Replay:
             raise Tampered(f"block {self.tip.height}: it is not the block that was seen at this height")
 
     def finish(self) -> Verification:
+        """What was checked, if it reaches as far as the caller has seen."""
         if self._expected is not None and self.tip.height < self._expected.height:
             raise Tampered(
                 f"block {self.tip.height + 1}: the ledger ends before it; block {self._expected.height} has been seen"
@@ -129,7 +131,12 @@ class _Replay:
         return Verification(self.genesis.digest, self.tip.height, self._transactions, self._refused, self.tip)
 
 
-def _check_genesis(genesis: Genesis, expected: Digest | None) -> None:
+def check_genesis(genesis: Genesis, expected: Digest | None) -> None:
+    """Check that a genesis is the expected one and that its founders prove their keys.
+
+    Raises:
+        Tampered: it is not, or they do not.
+    """
     if expected is not None and genesis.digest != expected:
         raise Tampered(f"genesis: expected {expected.hex()}, found {genesis.digest.hex()}")
     try:
@@ -146,7 +153,7 @@ def _compare_receipts(height: Height, stored: list[Receipt], replayed: list[Rece
         raise Tampered(f"block {height}: {len(stored)} receipts for {len(replayed)} transactions")
 
 
-def _compare_state(store: LedgerStore, replay: _Replay) -> None:
+def _compare_state(store: LedgerStore, replay: Replay) -> None:
     stored, _ = store.load_state()
     mine, theirs = replay.state.items(), stored.items()
     for key in sorted(mine.keys() | theirs.keys()):
