@@ -1,0 +1,100 @@
+"""`medfed agent`: one hospital's agent as a process."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import click
+
+from medfed.cli.options import ledger_option, passphrase, site_option
+
+__all__ = ["agent", "step_once"]
+
+
+@click.group()
+def agent() -> None:
+    """Run a hospital's agent."""
+
+
+@agent.command()
+@ledger_option
+@site_option
+@click.option("--until-complete", is_flag=True, help="End when no study of this site is open any more.")
+@click.option("--poll", default=0.2, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds between looks.")
+@click.option("--quiet", is_flag=True, help="Do not report progress.")
+def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool) -> None:
+    """Do what is due, and wait. Several agents on one machine share the ledger file.
+
+    Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
+    """
+    from medfed.hospital.agent import Agent
+    from medfed.hospital.agent_loop import run_agent
+    from medfed.hospital.site_directory import lock_site, open_site, wall_clock
+    from medfed.ledger.engine import Sealer, StateView
+    from medfed.ledger.engines.embedded import EmbeddedEngine
+
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
+    signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
+    secret = passphrase(f"Passphrase of {site}")
+    with lock_site(site):
+        own = open_site(site, secret, ledger=ledger)
+        engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(own.name, own.keys.signing_seed))
+        worker = Agent(own, engine)
+        seen: dict[bytes, str] = {}
+
+        def report(view: StateView) -> None:
+            if not quiet:
+                _report(view, own.name, worker.problems, seen)
+
+        try:
+            run_agent(worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report)
+        finally:
+            engine.close()
+            own.vault.close()
+
+
+def step_once(ledger: Path, site: Path) -> int:
+    """Do what is due to a site once, without a running agent; returns how many transactions became final."""
+    from medfed.hospital.agent import Agent
+    from medfed.hospital.site_directory import lock_site, open_site, wall_clock
+    from medfed.ledger.engine import Sealer
+    from medfed.ledger.engines.embedded import EmbeddedEngine
+
+    secret = passphrase(f"Passphrase of {site}")
+    with lock_site(site):
+        own = open_site(site, secret, ledger=ledger)
+        engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(own.name, own.keys.signing_seed))
+        try:
+            worker = Agent(own, engine)
+            sent = worker.step()
+            for problem in worker.problems.values():
+                click.echo(f"medfed: {problem}", err=True)
+            return sent
+        finally:
+            engine.close()
+            own.vault.close()
+
+
+def _report(view: object, name: str, problems: dict[str, str], seen: dict[bytes, str]) -> None:
+    from medfed.ledger.contracts.rounds import current_round
+    from medfed.ledger.contracts.studies import studies, study_record
+    from medfed.ledger.engine import StateView
+
+    assert isinstance(view, StateView)
+    for identifier in studies(view):
+        record = study_record(view, identifier)
+        if record is None or name not in (record.roster or record.terms.invited):
+            continue
+        current = current_round(view, record)
+        where = f" round {current.number} ({current.kind})" if record.phase == "running" and current else ""
+        line = f"{name}: study {identifier.hex()[:12]} {record.phase}{where}"
+        line += f" ({record.pause_code})" if record.phase in ("paused", "aborted") else ""
+        if seen.get(identifier) != line:
+            seen[identifier] = line
+            click.echo(line, err=True)
+    for key, problem in problems.items():
+        if seen.get(key.encode()) != problem and not problem.startswith("round"):
+            seen[key.encode()] = problem
+            click.echo(f"{name}: waiting: {problem}", err=True)

@@ -1,0 +1,22 @@
+"""`medfed demo`: the guided tour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medfed.cli.options import PATH, as_json
+
+
+@click.command()
+@click.option("--output", type=PATH, default=Path("medfed-demo"), show_default=True, help="Where everything is kept.")
+@click.option("--kill", is_flag=True, help="Run agents as processes and kill one in the middle of a round.")
+@click.option("--resume", is_flag=True, help="Go on with a demo that was killed.")
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@as_json
+def demo(output: Path, kill: bool, resume: bool, no_report: bool, as_json: bool) -> None:
+    """Four hospitals train a heart-disease model together, on 920 real patients."""
+    from medfed.demo.main import run_demo
+
+    run_demo(output, kill=kill, resume=resume, report=not no_report, as_json=as_json)

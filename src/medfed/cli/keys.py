@@ -1,0 +1,68 @@
+"""`medfed keys`: a site's keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from medfed.cli.options import PATH, as_json, passphrase
+from medfed.cli.output import print_json
+
+
+@click.group()
+def keys() -> None:
+    """Create and look at a site's keys."""
+
+
+@keys.command()
+@click.argument("site", type=PATH)
+@click.option("--name", required=True, help="The participant's name: 1 to 40 of a-z, 0-9 and inner hyphens.")
+@as_json
+def create(site: Path, name: str, as_json: bool) -> None:
+    """Make the directory SITE with new keys and a site.toml to fill in. Never overwrites keys."""
+    from medfed.hospital.site_directory import create_site
+    from medfed.identifiers import check_name
+
+    check_name(name)
+    made = create_site(site, name, passphrase("New passphrase", confirm=True))
+    if as_json:
+        print_json(made.public)
+        return
+    click.echo(f"site      {site}\nname      {made.name}\nsigning   {made.signing_key.public.hex()}")
+    click.echo(f"next      say in {site / 'site.toml'} where the data are and which studies to join")
+
+
+@keys.command()
+@click.argument("site", type=PATH)
+@as_json
+def show(site: Path, as_json: bool) -> None:
+    """Print a site's public keys; needs no passphrase."""
+    from medfed.hospital.site_directory import read_public
+    from medfed.identifiers import sha256
+
+    public = read_public(site)
+    if as_json:
+        print_json(public)
+        return
+    click.echo(f"name      {public.name}\nsigning   {public.signing.hex()}")
+    click.echo(f"sealing   {sha256(public.sealing).hex()} (SHA-256 of {len(public.sealing)} bytes; --json has them)")
+
+
+@keys.command("change-passphrase")
+@click.argument("site", type=PATH)
+def change(site: Path) -> None:
+    """Encrypt the same keys under another passphrase.
+
+    The present one is read as always; the new one from MEDFED_NEW_PASSPHRASE, or asked for.
+    """
+    import os
+
+    from medfed.hospital.site_directory import change_passphrase
+
+    old = passphrase("Present passphrase")
+    new = os.environ.get("MEDFED_NEW_PASSPHRASE") or click.prompt(
+        "New passphrase", hide_input=True, confirmation_prompt=True, err=True
+    )
+    change_passphrase(site, old, new)
+    click.echo(f"{site}: the passphrase was changed")

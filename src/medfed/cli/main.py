@@ -1,0 +1,98 @@
+"""`medfed`: the command line. Command modules import what is heavy inside their commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, Final
+
+import click
+
+from medfed import __version__
+from medfed.cli.output import fail
+from medfed.errors import MedFedError
+
+__all__ = ["cli", "main"]
+
+_COMMANDS: Final = {
+    "agent": "Run a hospital's agent.",
+    "completion": "Print shell completion.",
+    "consortium": "Found a consortium and look at it.",
+    "demo": "Four hospitals train a model together, on real data.",
+    "keys": "Create and look at a site's keys.",
+    "ledger": "Verify, read and move a ledger.",
+    "model": "Use a released model.",
+    "rewards": "Show the points that hospitals have earned.",
+    "simulate": "Run a study in this process, one hospital a table.",
+    "study": "Propose, decide on and follow studies.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands' names and summaries; imports a command's module only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"medfed.cli.{cmd_name}")
+        return getattr(module, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="medfed")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, on standard error.")
+def cli(verbose: bool) -> None:
+    """Hospitals train diagnosis models together, without a server and without giving up a record.
+
+    Exit codes: 2 your input is wrong, 3 a rule said no, 4 not now, 5 tampered.
+    """
+    if verbose:
+        _start_logging()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program's entry: errors become one clear line and an exit code."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="medfed", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except MedFedError as error:
+        code = fail(error)
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("medfed: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 141
+    sys.exit(code)
+
+
+def _start_logging() -> None:
+    import logging
+
+    known = set(vars(logging.makeLogRecord({})))
+
+    class Formatter(logging.Formatter):
+        """The line with its structured fields behind it."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            extra = " ".join(f"{k}={v}" for k, v in vars(record).items() if k not in known and k not in _LINE)
+            return f"{super().format(record)} {extra}".rstrip()
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+_LINE: Final = ("message", "asctime", "taskName")

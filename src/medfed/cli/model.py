@@ -1,0 +1,98 @@
+"""`medfed model`: a released model and its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medfed.cli.options import PATH, as_json, find_study, ledger_option, open_view
+from medfed.cli.output import console, figure, print_json
+from medfed.errors import InvalidInput
+
+
+@click.group()
+def model() -> None:
+    """Use a released model. It supports a decision and never makes one."""
+
+
+@model.command()
+@click.argument("file", type=PATH)
+@as_json
+def card(file: Path, as_json: bool) -> None:
+    """Print what a model is, from which study, how good, and its limits."""
+    from medfed.federation.model_file import load_model
+
+    found = load_model(file)
+    if as_json:
+        print_json({"model": found.digest, "card": found.card})
+        return
+    one = found.card
+    click.echo(f"{one.title}\nmodel     {found.digest.hex()}\nplan      {one.plan.hex()}\ntask      {one.task}")
+    click.echo(f"use       {one.intended_use}\nhospitals {', '.join(one.hospitals)}\nrounds    {one.aggregates}")
+    if one.test is not None:
+        click.echo(f"on {one.test.examples} test patients of all hospitals:")
+        for name, value in one.test.summary().items():
+            click.echo(f"  {name:18} {figure(value)}")
+    click.echo(click.wrap_text(f"limits: {one.limits}", 78, "", "  "))
+
+
+@model.command()
+@click.argument("file", type=PATH)
+@click.argument("patients", type=PATH)
+@click.option("--columns", help="Names of the columns, separated by commas, for a file without a header line.")
+@click.option("--output", type=PATH, metavar="CSV", help="Write here instead of to standard output.")
+@as_json
+def predict(file: Path, patients: Path, columns: str | None, output: Path | None, as_json: bool) -> None:
+    """Print what the model says of each row of the CSV file PATIENTS."""
+    from medfed.federation.model_file import load_model
+    from medfed.federation.tables import table_from
+
+    found = load_model(file)
+    names = tuple(columns.split(",")) if columns else None
+    scores: Any = found.predict(table_from(patients, columns=names))
+    if as_json:
+        print_json(scores)
+        return
+    rows = scores.reshape(len(scores), -1)
+    width = rows.shape[1]
+    label = "risk" if found.card.task == "survival" else "probability"
+    header = ["row", label] if width == 1 else ["row", *(f"{label}_{i}" for i in range(width))]
+    text = "".join(
+        f"{','.join(line)}\n"
+        for line in [header, *([str(i + 1), *(f"{value:.6f}" for value in row)] for i, row in enumerate(rows))]
+    )
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    if output.exists():
+        raise InvalidInput(f"{output}: exists; predictions are never written over a file")
+    output.write_text(text, encoding="utf-8")
+    console().print(f"{output}: {len(rows)} rows")
+
+
+@model.command()
+@click.argument("study_id", metavar="STUDY")
+@ledger_option
+@click.argument("output", type=PATH)
+@click.option("--blobs", type=PATH, metavar="DIR", help="Where the blobs are; beside the ledger by default.")
+def save(study_id: str, ledger: Path, output: Path, blobs: Path | None) -> None:
+    """Write the model that a completed study has registered to the new file OUTPUT."""
+    from medfed.blobs import DirectoryBlobs
+    from medfed.hospital.site_directory import shared_blobs
+    from medfed.ledger.contracts.registry import artefacts
+
+    with open_view(ledger) as view:
+        identifier = find_study(view, study_id)
+        digests = [entry.artefact for entry in artefacts(view) if entry.study == identifier and entry.kind == "model"]
+    if not digests:
+        raise InvalidInput(f"study {identifier.hex()}: no model is registered")
+    if output.exists():
+        raise InvalidInput(f"{output}: exists; a model is never written over a file")
+    directory = blobs or shared_blobs(ledger)
+    if not directory.is_dir():
+        raise InvalidInput(f"{directory}: no such directory; say where the blobs are with --blobs")
+    data = DirectoryBlobs(directory).get(digests[0])
+    output.write_bytes(data)
+    click.echo(f"{output}: {len(data):,} bytes, digest {digests[0].hex()}")

@@ -1,0 +1,145 @@
+"""Options and arguments that many commands share, and opening what they name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from medfed.errors import InvalidInput, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from medfed.identifiers import StudyId
+    from medfed.ledger.engine import StateView
+    from medfed.ledger.store import LedgerStore
+    from medfed.ledger.transaction import Body
+
+__all__ = [
+    "act",
+    "as_json",
+    "find_study",
+    "ledger_option",
+    "open_store",
+    "open_view",
+    "passphrase",
+    "site_option",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+ledger_option = click.option("--ledger", type=PATH, required=True, metavar="FILE", help="The ledger file.")
+site_option = click.option(
+    "--site", type=PATH, required=True, metavar="DIR", help="The site directory that signs; asks for its passphrase."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+
+
+def passphrase(prompt: str = "Passphrase", *, confirm: bool = False) -> str:
+    """From MEDFED_PASSPHRASE, from the file that MEDFED_PASSPHRASE_FILE names, or asked for. Never an argument.
+
+    Raises:
+        InvalidInput: nobody can be asked, or the file cannot be read.
+    """
+    if found := os.environ.get("MEDFED_PASSPHRASE"):
+        return found
+    if file := os.environ.get("MEDFED_PASSPHRASE_FILE"):
+        try:
+            return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"MEDFED_PASSPHRASE_FILE: {file} cannot be read ({error})") from None
+    if not sys.stdin.isatty():
+        raise InvalidInput("no passphrase: set MEDFED_PASSPHRASE_FILE or MEDFED_PASSPHRASE, or run in a terminal")
+    return click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
+
+
+@contextmanager
+def open_store(path: Path) -> Generator[LedgerStore]:
+    """A ledger file to read."""
+    from medfed.ledger.store import LedgerStore
+
+    store = LedgerStore.open(path, read_only=True)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_view(path: Path) -> Generator[StateView]:
+    """A ledger file's newest state; `medfed ledger verify` is what checks it."""
+    from medfed.ledger.engine import StateView
+
+    with open_store(path) as store:
+        state, tip = store.load_state()
+        yield StateView(store.genesis, state, tip)
+
+
+def find_study(view: StateView, text: str) -> StudyId:
+    """The study whose identifier starts with `text`.
+
+    Raises:
+        InvalidInput: none does, or several do.
+    """
+    from medfed.ledger.contracts.studies import studies
+
+    found = [identifier for identifier in studies(view) if identifier.hex().startswith(text.lower())]
+    if not text or len(found) != 1:
+        reason = "no study" if not found else f"{len(found)} studies"
+        raise InvalidInput(f"study {text!r}: {reason} on this ledger with that identifier; see `medfed study list`")
+    return found[0]
+
+
+def act(ledger: Path, directory: Path, body: Body) -> dict[str, Any]:
+    """Sign a body as the site and have it ordered; if the site's agent is running, leave it for the agent.
+
+    Raises:
+        Refused: a rule of the ledger said no.
+    """
+    from medfed.hospital.requests import request
+    from medfed.hospital.site_directory import lock_site, open_site
+
+    secret = passphrase(f"Passphrase of {directory}")
+    try:
+        with lock_site(directory):
+            return _sign_and_submit(ledger, directory, secret, body)
+    except Unavailable as error:
+        if "another agent is running" not in str(error):
+            raise
+    site = open_site(directory, secret, ledger=ledger)
+    request(site.vault, body)
+    site.vault.close()
+    click.echo(f"left for the agent that is running on {directory}: it signs and sends it", err=True)
+    return {"left_for_agent": True}
+
+
+def _sign_and_submit(ledger: Path, directory: Path, secret: str, body: Body) -> dict[str, Any]:
+    from medfed.hospital.outbox import Outbox
+    from medfed.hospital.site_directory import open_site, wall_clock
+    from medfed.ledger.engine import Sealer
+    from medfed.ledger.engines.embedded import EmbeddedEngine
+
+    site = open_site(directory, secret, ledger=ledger)
+    engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
+    try:
+        view = engine.view()
+        outbox = Outbox(site)
+        outbox.prune(view)
+        outbox.renew(view)
+        with site.vault.transaction("command"):
+            outbox.add(view, "command", (body,))
+        receipt = engine.submit(*outbox.waiting)[-1]
+        outbox.prune(engine.view())
+    finally:
+        engine.close()
+        site.vault.close()
+    if receipt.height is None:
+        raise Unavailable(f"the transaction entered no block: {receipt.message}")
+    if receipt.code:
+        raise Refused(receipt.code, f"{receipt.message} ({receipt.code})")
+    return {"transaction": receipt.transaction, "height": receipt.height, "index": receipt.index}

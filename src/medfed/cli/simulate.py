@@ -1,0 +1,92 @@
+"""`medfed simulate`: a whole study in one process, through the real ledger, agents and encryption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medfed.cli.options import PATH, as_json
+from medfed.cli.output import figure, print_json, table
+from medfed.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from medfed.simulation.api import SimulatedStudy
+
+
+@click.command()
+@click.argument("plan", type=PATH)
+@click.option(
+    "--data", "data", multiple=True, required=True, metavar="SITE=FILE", help="A hospital's CSV file; repeat."
+)
+@click.option("--columns", help="Names of the columns, separated by commas, for files without a header line.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Replays keys, splits and schedule.")
+@click.option("--directory", type=PATH, metavar="DIR", help="Keep ledger, vaults and blobs here; else in memory.")
+@click.option("--save-model", type=PATH, metavar="FILE", help="Write the released model.")
+@click.option("--report", type=PATH, metavar="HTML", help="Write a report to read in a browser.")
+@click.option("--export-ledger", type=PATH, metavar="FILE", help="Write the whole ledger to one file.")
+@as_json
+def simulate(
+    plan: Path,
+    data: tuple[str, ...],
+    columns: str | None,
+    seed: int,
+    directory: Path | None,
+    save_model: Path | None,
+    report: Path | None,
+    export_ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the study of PLAN with one hospital for each table."""
+    from medfed.federation.model_file import save_model as write_model
+    from medfed.federation.tables import table_from
+    from medfed.simulation.api import simulate as run
+
+    names = tuple(columns.split(",")) if columns else None
+    tables = {name: table_from(path, columns=names) for name, path in _sources(data).items()}
+    study = run(plan, tables, seed=seed, directory=directory)
+    if save_model is not None:
+        write_model(save_model, study.model)
+    if report is not None:
+        study.report(report)
+    if export_ledger is not None:
+        study.ledger.export(export_ledger)
+    if as_json:
+        print_json(_facts(study))
+    else:
+        _print(study)
+
+
+def _sources(data: tuple[str, ...]) -> dict[str, Path]:
+    sources: dict[str, Path] = {}
+    for entry in data:
+        name, mark, path = entry.partition("=")
+        if not mark or not path or name in sources:
+            raise InvalidInput(f"--data {entry!r}: expected SITE=FILE, each site once")
+        sources[name] = Path(path)
+    return sources
+
+
+def _facts(study: SimulatedStudy) -> dict[str, object]:
+    return {
+        "metrics": study.metrics(),
+        "history": study.history(),
+        "rewards": study.rewards,
+        "model": study.model.digest,
+        "state": study.state.digest,
+        "genesis": study.ledger.genesis_digest,
+        "tip": study.ledger.view.tip,
+        "seconds": study.seconds,
+    }
+
+
+def _print(study: SimulatedStudy) -> None:
+    click.echo(f"{study.plan.purpose.title}: {study.study.phase} in {study.seconds:.1f} s")
+    examples = study.state.test.examples if study.state.test else 0
+    rows = [(name, figure(value)) for name, value in study.metrics().items()]
+    table(f"released model, {examples} test patients of all hospitals", ("figure", "value [95 % interval]"), rows)
+    table("", ("hospital", "points"), [(n, str(p)) for n, p in study.rewards.items()], right=("points",))
+    tip = study.ledger.view.tip
+    click.echo(f"genesis   {study.ledger.genesis_digest}\nhead      {tip.height}:{tip.block.hex()}")
+    click.echo(f"model     {study.model.digest.hex()}")

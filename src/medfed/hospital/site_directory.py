@@ -1,0 +1,161 @@
+"""A site on disk: keys, vault, blobs and `site.toml` in one directory, and a lock that lets one agent work on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from medfed.blobs import BlobStore, DirectoryBlobs
+from medfed.crypto import (
+    Entropy,
+    KeystoreCost,
+    PublicKeys,
+    SiteKeys,
+    load_keystore,
+    load_public,
+    save_keystore,
+    system_entropy,
+)
+from medfed.errors import InvalidInput, Unavailable
+from medfed.federation.plan import Plan
+from medfed.federation.tables import Table
+from medfed.hospital.site import Site
+from medfed.hospital.site_file import DEFAULT_SITE_FILE, load_site_file, table_for
+from medfed.hospital.vault import Vault
+from medfed.ledger.engine import Clock
+
+__all__ = [
+    "change_passphrase",
+    "create_site",
+    "key_path",
+    "lock_site",
+    "open_site",
+    "read_public",
+    "shared_blobs",
+    "wall_clock",
+]
+
+_LOCK: Final = "agent.lock"
+
+
+def wall_clock() -> int:
+    """Milliseconds since 1970, UTC, of this machine."""
+    return time.time_ns() // 1_000_000
+
+
+def key_path(directory: Path) -> Path:
+    """Where a site's keystore is."""
+    return directory / "keys" / "site.key"
+
+
+def shared_blobs(ledger: Path) -> Path:
+    """The blob directory that all agents on one embedded ledger share."""
+    return ledger.with_name(ledger.name + ".blobs")
+
+
+def create_site(
+    directory: Path,
+    name: str,
+    passphrase: str,
+    *,
+    entropy: Entropy = system_entropy,
+    cost: KeystoreCost | None = None,
+    keys: SiteKeys | None = None,
+) -> SiteKeys:
+    """Make a site directory with new keys (or the given ones) and a `site.toml` to fill in.
+
+    Raises:
+        InvalidInput: not a name, or an empty passphrase. Refused: the site exists. Unavailable: not writable.
+    """
+    keys = keys or SiteKeys.generate(name, entropy)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        save_keystore(key_path(directory), keys, passphrase, cost, entropy)
+        site_file = directory / "site.toml"
+        if not site_file.exists():
+            site_file.write_text(DEFAULT_SITE_FILE, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"{directory}: {error.strerror or error}") from None
+    return keys
+
+
+def read_public(directory: Path) -> PublicKeys:
+    """A site's public keys; needs no passphrase."""
+    _check_site(directory)
+    return load_public(key_path(directory))
+
+
+def change_passphrase(directory: Path, old: str, new: str, cost: KeystoreCost | None = None) -> None:
+    """Encrypt the same keys under another passphrase; the old file is replaced only when the new one is on the disk."""
+    _check_site(directory)
+    path = key_path(directory)
+    keys = load_keystore(path, old)
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    save_keystore(fresh, keys, new, cost)
+    fresh.replace(path)
+
+
+def open_site(
+    directory: Path,
+    passphrase: str,
+    *,
+    ledger: Path | None = None,
+    blobs: BlobStore | None = None,
+    clock: Clock = wall_clock,
+    entropy: Entropy = system_entropy,
+) -> Site:
+    """Open a site with its vault. Blobs are those given, or as `site.toml` says, or shared beside `ledger`.
+
+    Raises:
+        InvalidInput: no site here, a wrong passphrase, a wrong `site.toml`. Refused, Tampered, Unavailable: as the
+            keystore and the vault say.
+    """
+    _check_site(directory)
+    site_file = load_site_file(directory / "site.toml")
+    keys = load_keystore(key_path(directory), passphrase)
+    if blobs is None:
+        own = directory / site_file.blobs if site_file.blobs else directory / "blobs"
+        blobs = DirectoryBlobs(shared_blobs(ledger) if ledger is not None and not site_file.blobs else own)
+    vault = Vault(directory / "vault.db", keys.vault_key, entropy)
+
+    def data(plan: Plan) -> Table:
+        return table_for(directory, site_file, plan)
+
+    return Site(keys, vault, blobs, data, site_file.consent, clock, entropy, started_ms=clock())
+
+
+@contextmanager
+def lock_site(directory: Path) -> Generator[None]:
+    """Hold the site's lock: only one process at a time signs for a participant.
+
+    Raises:
+        Unavailable: another process holds it; the message has its number.
+    """
+    _check_site(directory)
+    path = directory / _LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise Unavailable(f"{directory}: another agent is running on this site (process {owner})") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_site(directory: Path) -> None:
+    if not key_path(directory).is_file():
+        raise InvalidInput(f"{directory}: no site here (keys/site.key is missing); make one with `medfed keys create`")

@@ -1,0 +1,146 @@
+"""`site.toml`: where a hospital's data are, and what it decides without asking a person."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from medfed.encoding import Record
+from medfed.errors import InvalidInput
+from medfed.federation.plan import Plan
+from medfed.federation.tables import Table, read_csv
+from medfed.hospital.consent import ConsentPolicy, ConsentRule
+
+__all__ = ["DEFAULT_SITE_FILE", "DataFile", "SiteFile", "load_site_file", "table_for"]
+
+_MAX_BYTES: Final = 1 << 20
+T = TypeVar("T")
+
+DEFAULT_SITE_FILE: Final = """\
+# What this hospital's agent works with. Paths are relative to this directory.
+
+[data]
+# file = "patients.csv"      # a CSV file in UTF-8; its first line names the columns
+# columns = ["age", "sex"]   # only for a file without such a line
+
+[consent]
+resume = "auto"              # go on after a pause by itself; "ask" leaves it to a person
+
+# The first rule that fits decides; where none fits, a study waits for a person (medfed study approve).
+# [[consent.rule]]
+# decision = "approve"
+# proposers = ["organiser"]
+# least_hospitals = 4
+# most_rounds = 100
+"""
+
+
+class DataFile(Record):
+    """One table: a CSV file, the names of its columns if it has no header line, and its delimiter."""
+
+    file: str
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    learning_object: str = ""
+    """Only for plans with this learning object; empty fits all."""
+
+
+class SiteFile(Record):
+    """All of `site.toml`."""
+
+    data: tuple[DataFile, ...] = ()
+    """The first that fits a plan is its table."""
+    consent: ConsentPolicy = ConsentPolicy()
+    blobs: str = ""
+    """Where blobs are kept; empty: in the directory beside the ledger that all agents of the machine share."""
+
+
+def load_site_file(path: Path) -> SiteFile:
+    """Read and check a `site.toml`; an absent file is an empty one.
+
+    Raises:
+        InvalidInput: names the file, the field and what is wrong with it.
+    """
+    if not path.exists():
+        return SiteFile()
+    document = _read(path)
+    _refuse_unknown(path, "", document, ("data", "consent", "blobs"))
+    data = _table(path, "data", document.get("data", {}))
+    consent = _table(path, "consent", document.get("consent", {}))
+    _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule"))
+    rules = tuple(_record(path, f"consent.rule[{i}]", row, ConsentRule) for i, row in _rows(path, consent, "rule"))
+    rest = {key: value for key, value in consent.items() if key != "rule"}
+    policy = _record(path, "consent", rest, ConsentPolicy)
+    blobs = document.get("blobs", "")
+    if not isinstance(blobs, str):
+        raise InvalidInput(f"{path}: blobs: expected a path")
+    return SiteFile(_data_files(path, data), msgspec.structs.replace(policy, rules=rules), blobs)
+
+
+def table_for(directory: Path, site: SiteFile, plan: Plan) -> Table:
+    """The table that `site.toml` names for a plan.
+
+    Raises:
+        InvalidInput: it names none that fits, or the file is not a table.
+    """
+    for entry in site.data:
+        if entry.learning_object in ("", plan.purpose.learning_object):
+            return read_csv(directory / entry.file, columns=entry.columns or None, delimiter=entry.delimiter)
+    wanted = plan.purpose.learning_object
+    raise InvalidInput(f"{directory / 'site.toml'}: [data] names no file for learning object {wanted!r}")
+
+
+def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:
+    special = [_record(path, f"data.for[{i}]", row, DataFile) for i, row in _rows(path, data, "for")]
+    rest = {key: value for key, value in data.items() if key != "for"}
+    if "learning_object" in rest:
+        raise InvalidInput(f"{path}: data.learning_object: belongs into a [[data.for]] entry")
+    return (*special, _record(path, "data", rest, DataFile)) if rest else tuple(special)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise InvalidInput(f"{path}: larger than {_MAX_BYTES >> 10} KiB")
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: not UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not TOML: {error}") from None
+
+
+def _table(path: Path, field: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{path}: {field}: expected a section [{field}]")
+    return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def _rows(path: Path, section: dict[str, Any], name: str) -> list[tuple[int, Any]]:
+    rows = section.get(name, [])
+    if not isinstance(rows, list):
+        raise InvalidInput(f"{path}: {name}: expected entries [[…{name}]]")
+    return list(enumerate(rows))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _record(path: Path, field: str, value: Any, kind: type[T]) -> T:
+    _refuse_unknown(path, field, _table(path, field, value), kind.__struct_fields__)  # type: ignore[attr-defined]
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{path}: {field}: {error}") from None
+
+
+def _refuse_unknown(path: Path, field: str, section: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in section:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known)}"
+            raise InvalidInput(f"{path}: {field + '.' if field else ''}{key}: unknown{hint}")
