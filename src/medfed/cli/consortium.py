@@ -52,7 +52,7 @@ def init(
         ("auditor", auditors),
     )
     for role, sites in named:
-        roles += [(site, role) for site in sites]
+        roles.extend((site, role) for site in sites)
     founders: list[Founder] = []
     sealer: Sealer | None = None
     for site, role in roles:

@@ -1,0 +1,1 @@
+"""The guided tour: four hospitals, 920 real patients, one model, and everything checked at the end."""

@@ -127,6 +127,12 @@ class SimulatedStudy:
             self._comparison = compare(self.plan, self.prepared)
         return self._comparison
 
+    def report(self, path: Path | str) -> None:
+        """Write one self-contained HTML page: figures, charts, comparison, provenance. Needs no network to read."""
+        from medfed.simulation.report import write_report
+
+        write_report(self, Path(path))
+
 
 def simulate(
     plan: Plan | Path | str,

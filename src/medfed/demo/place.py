@@ -1,0 +1,102 @@
+"""The demo's directory: four sites and an organiser on disk, one ledger, shared blobs. Survives a kill anywhere."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from medfed.blobs import DirectoryBlobs
+from medfed.crypto import KeystoreCost, SiteKeys, load_keystore, system_entropy
+from medfed.demo.heart import FILES, heart_plan, site_keys
+from medfed.encoding import digest_of
+from medfed.errors import InvalidInput, Refused, Unavailable
+from medfed.federation.plan import Plan
+from medfed.hospital.site_directory import create_site, key_path, shared_blobs, wall_clock
+from medfed.identifiers import Name, StudyId
+from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
+from medfed.simulation.world import propose_study
+
+__all__ = ["PASSPHRASE", "Place", "open_place", "prepare_directory"]
+
+PASSPHRASE: Final = "medfed-demo"  # noqa: S105
+"""The demo's keys protect nothing; a real site's passphrase is asked for and never written down."""
+_MARK: Final = ".medfed-demo"
+_CHEAP: Final = KeystoreCost(passes=1, memory=8 << 20)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An opened demo directory."""
+
+    root: Path
+    plan: Plan
+    consortium: Consortium
+    engine: EmbeddedEngine
+    study: StudyId
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger file."""
+        return self.root / "ledger.db"
+
+    @property
+    def blobs(self) -> DirectoryBlobs:
+        """Where all agents of this machine keep their masked updates."""
+        return DirectoryBlobs(shared_blobs(self.ledger))
+
+    def site(self, name: Name) -> Path:
+        """A participant's site directory."""
+        return self.root / "sites" / name
+
+
+def prepare_directory(root: Path, *, resume: bool) -> None:
+    """Make the directory, empty unless an earlier demo is resumed.
+
+    Raises:
+        Refused: it holds something that is not a demo's. InvalidInput: nothing to resume. Unavailable: not writable.
+    """
+    mark = root / _MARK
+    if resume:
+        if not mark.is_file():
+            raise InvalidInput(f"{root}: no demo to resume here")
+        return
+    if root.exists() and not mark.is_file() and (not root.is_dir() or any(root.iterdir())):
+        raise Refused("not-a-demo", f"{root}: exists and is not a demo's; name another directory with --output")
+    try:
+        if mark.is_file():
+            shutil.rmtree(root)
+        root.mkdir(parents=True, exist_ok=True)
+        mark.write_text("A MedFed demo lives here; the next one replaces it.\n", encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"{root}: {error.strerror or error}") from None
+
+
+def open_place(root: Path, plan: Plan | None = None) -> Place:
+    """Open the directory and make whatever of it is missing: keys, ledger, proposal."""
+    plan = plan or heart_plan()
+    keys = {name: _keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
+    organiser = keys.pop(ORGANISER)
+    consortium = make_consortium("heart", keys.values(), organiser, created_ms=0)
+    ledger = root / "ledger.db"
+    sealers = consortium.sealers()
+    try:
+        engine = EmbeddedEngine.open(ledger, wall_clock, *sealers)
+    except InvalidInput:  # absent, or killed while it was being made: nothing can have been on it yet
+        for leftover in root.glob("ledger.db*"):
+            if leftover.is_file():
+                leftover.unlink()
+        engine = EmbeddedEngine.create(ledger, consortium.genesis, wall_clock, *sealers)
+    study = digest_of("medfed/demo-study", plan.digest)[:16]
+    if study_record(engine.view(), study) is None:
+        propose_study(engine, organiser, plan, study)
+    return Place(root, plan, consortium, engine, study)
+
+
+def _keys(site: Path, name: Name) -> SiteKeys:
+    if key_path(site).is_file():
+        return load_keystore(key_path(site), PASSPHRASE)
+    return create_site(site, name, PASSPHRASE, cost=_CHEAP, keys=site_keys(name, system_entropy))

@@ -1,0 +1,292 @@
+"""The page: what was found, how good it is for whom, what happened on the ledger, and how to check all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from medfed.errors import Unavailable
+from medfed.federation.figures import BinaryEvaluation, Evaluation
+from medfed.federation.metrics import calibration_curve, roc_points
+from medfed.ledger.transaction import SignedTransaction
+from medfed.simulation.report.charts import Series, interval_chart, line_chart, timeline
+from medfed.simulation.report.style import STYLE
+
+if TYPE_CHECKING:
+    from medfed.simulation.api import SimulatedStudy
+
+__all__ = ["FewRecords", "write_report"]
+
+FewRecords = Sequence[tuple[int, Any, Any]]
+"""(training patients kept, own model's figure, federated model's figure), figures with an interval."""
+
+_GROUPS: Final = ("set-up", "updates", "confirmations", "reveals", "the rest")
+_GROUP_OF: Final = {
+    "propose-study": "set-up",
+    "approve-study": "set-up",
+    "enrol": "set-up",
+    "seal-pair-secrets": "set-up",
+    "keys-ready": "set-up",
+    "submit-update": "updates",
+    "confirm-survivors": "confirmations",
+    "reveal-seeds": "reveals",
+    "reveal-shares": "reveals",
+}
+
+
+def write_report(
+    study: SimulatedStudy,
+    path: Path,
+    *,
+    few_records: FewRecords | None = None,
+    notes: Mapping[str, str] | None = None,
+    caution: str = "",
+) -> None:
+    """Write the report of a finished study to `path`.
+
+    Raises:
+        Unavailable: the file cannot be written.
+    """
+    purpose = study.plan.purpose
+    body = [
+        f"<header><h1>{escape(purpose.title)}</h1><p>{_lead(study)}</p>",
+        f'<p class="caution">{escape(caution)}</p>' if caution else "",
+        "</header>",
+        _headline(study),
+        _comparison(study),
+        f'<div class="charts">{"".join(_charts(study, few_records))}</div>',
+        _people(study),
+        _provenance(study, notes or {}),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(purpose.title)} - MedFed report</title><style>{STYLE}</style></head>"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"report {path}: {error.strerror or error}") from None
+
+
+def _lead(study: SimulatedStudy) -> str:
+    hospitals = len(study.study.roster)
+    patients = sum(len(part) for part in study.prepared.values())
+    trained = sum(1 for entry in study.state.history if entry.verdict == "accepted")
+    return (
+        f"{hospitals} hospitals with {patients:,} usable patient records trained one model together in {trained} "
+        "rounds. No record left its hospital: only sums over the hospitals became known, and no server took part."
+    )
+
+
+def _headline(study: SimulatedStudy) -> str:
+    evaluation = study.state.test
+    if evaluation is None:
+        return "<section><p>The study counted no test patients.</p></section>"
+    cards = "".join(
+        f"<div><b>{_percent(value)}</b><span>{escape(name)}</span><small>{_interval(value)}</small></div>"
+        for name, value in evaluation.summary().items()
+        if hasattr(value, "low")
+    )
+    words = (
+        "Measured once, at the end, on patients that no training ever saw. In brackets the range in which the figure "
+        "would lie for 95 of 100 such samples of patients."
+    )
+    return (
+        f"<section><h2>How good is the common model?</h2><p>On {evaluation.examples} test patients of all hospitals. "
+        f'{words}</p><div class="cards">{cards}</div></section>'
+    )
+
+
+def _comparison(study: SimulatedStudy) -> str:
+    rows = study.comparison()
+    names = sorted(study.prepared)
+    found = {(row.model, row.patients): row.evaluation for row in rows}
+    metrics = [name for name, value in next(iter(found.values())).summary().items() if hasattr(value, "low")]
+    wanted = [name for name in ("accuracy", "balanced accuracy", "AUC") if name in metrics] or metrics[:2]
+    head = "<tr><th>patients of</th><th>own model</th><th>federated</th><th>pooled</th></tr>"
+    tables: list[str] = []
+    for metric in wanted:
+        lines = [_row(name, [found[m, name] for m in (name, "federated", "pooled")], metric) for name in names]
+        own = [found[name, "all"] for name in names]
+        mean = f"{_mean(own, metric)} <small>(mean)</small>"
+        rest = "".join(f"<td>{_cell(found[m, 'all'], metric)}</td>" for m in ("federated", "pooled"))
+        lines.append(f'<tr class="all"><th>all hospitals</th><td>{mean}</td>{rest}</tr>')
+        tables.append(f"<table><caption>{escape(metric)}</caption>{head}{''.join(lines)}</table>")
+    words = (
+        "Each hospital's own model is trained on its patients alone, the pooled one on everybody's records in one "
+        "place, which no hospital would allow. On its own patients a hospital's own model is often about as good; "
+        "what the common model gives is that it holds for the other hospitals' patients too. Where a hospital has "
+        "hardly any healthy (or ill) patients, accuracy says little: look at balanced accuracy and AUC."
+    )
+    return f"<section><h2>Own, federated or pooled?</h2><p>{words}</p>{''.join(tables)}</section>"
+
+
+def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
+    history = study.history()
+    curve = [(float(row["round"]), float(row["score"])) for row in history]
+    made = [
+        _figure(
+            "Learning round by round",
+            line_chart("validation score by round", [Series("validation", curve)], "round", "score", marks=True),
+            "The common model's score on validation patients of all hospitals at the start of each round.",
+        ),
+        _figure("Each hospital's test patients", _bars(study), "Points are the figure, bars its 95 % interval."),
+    ]
+    evaluation = study.state.test
+    if isinstance(evaluation, BinaryEvaluation):
+        made += _binary_charts(evaluation)
+    if few_records:
+        own = Series("own model", [(float(n), a.value, a.low, a.high) for n, a, _ in few_records])
+        joint = Series("federated", [(float(n), b.value, b.low, b.high) for n, _, b in few_records])
+        made.append(
+            _figure(
+                "A hospital with few records",
+                line_chart("accuracy by records", [own, joint], "training patients kept", "accuracy", marks=True),
+                "Accuracy on a hospital's own test patients when it has only so many training patients.",
+            )
+        )
+    made.append(
+        _figure(
+            "What happened on the ledger",
+            timeline("ledger transactions over time", _blocks(study), _GROUPS),
+            "Every dot is a block; its size is the number of transactions of that kind.",
+        )
+    )
+    return made
+
+
+def _binary_charts(evaluation: BinaryEvaluation) -> list[str]:
+    negatives = np.asarray(evaluation.negative, dtype=np.int64)
+    positives = np.asarray(evaluation.positive, dtype=np.int64)
+    roc = [(float(a), float(b)) for a, b in roc_points(negatives, positives)]
+    calibration = [
+        (float(at), p.value, p.low, p.high) for at, p, count in calibration_curve(negatives, positives) if count
+    ]
+    unit = (0.0, 1.0)
+    return [
+        _figure(
+            "Ill found against false alarms (ROC)",
+            line_chart("ROC", [Series("federated", roc)], "false alarms", "ill found", x=unit, y=unit, diagonal=True),
+            "The further the line bends to the upper left, the better; the dashed line is guessing.",
+        ),
+        _figure(
+            "Does 70 % mean 70 %? (calibration)",
+            line_chart(
+                "calibration",
+                [Series("federated", calibration)],
+                "predicted probability",
+                "really ill",
+                x=unit,
+                y=unit,
+                diagonal=True,
+                marks=True,
+            ),
+            "Patients grouped by predicted probability; on the dashed line predictions come true as often as they say.",
+        ),
+    ]
+
+
+def _bars(study: SimulatedStudy) -> str:
+    found = {(row.model, row.patients): row.evaluation for row in study.comparison()}
+    figures = next(iter(found.values())).summary()
+    metric = "AUC" if "AUC" in figures else next(iter(figures))
+    rows = [
+        (name, [_triple(found[model, name].summary()[metric]) for model in (name, "federated", "pooled")])
+        for name in sorted(study.prepared)
+    ]
+    names = [f"own model ({metric})", "federated", "pooled"]
+    return interval_chart(f"{metric} by hospital", rows, names)
+
+
+def _people(study: SimulatedStudy) -> str:
+    points = study.rewards
+    lines: list[str] = []
+    for name in sorted(study.prepared):
+        report = study.prepared[name].report
+        splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+        left = report.missing_target + report.unknown_target
+        lines.append(
+            f"<tr><th>{escape(name)}</th><td>{report.usable}</td><td>{escape(splits)}</td><td>{left}</td>"
+            f"<td>{points[name]}</td></tr>"
+        )
+    head = "<tr><th>hospital</th><th>records</th><th>divided into</th><th>left out</th><th>points</th></tr>"
+    return (
+        "<section><h2>Who took part</h2><p>Points are earned for examples behind accepted updates and for agreeing "
+        f"with the final result, by the plan's policy.</p><table>{head}{''.join(lines)}</table></section>"
+    )
+
+
+def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
+    tip = study.ledger.view.tip
+    facts = {
+        "genesis": study.ledger.genesis_digest,
+        "ledger head": f"{tip.height}:{tip.block.hex()}",
+        "study": study.study.study.hex(),
+        "plan": study.plan.digest.hex(),
+        "agreed result": (study.study.base or b"").hex(),
+        "model": study.model.digest.hex(),
+        **notes,
+    }
+    rows = "".join(f"<tr><th>{escape(k)}</th><td><code>{escape(v)}</code></td></tr>" for k, v in facts.items())
+    command = f"medfed ledger verify LEDGER --genesis {study.ledger.genesis_digest}"
+    return (
+        "<section><h2>Check it yourself</h2><p>Whoever has the ledger can replay every approval, update, confirmation "
+        "and reveal from the genesis on, and with the masked updates compute the model anew. Ask a hospital for the "
+        f"genesis digest over another channel, then run</p><pre>{escape(command)}</pre><table>{rows}</table>"
+        "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
+        "is used elsewhere. It supports a clinician and never replaces one. The sums that became known are exact: no "
+        "noise was added, and hospitals that pool what they know beyond the stated bound learn others' contributions."
+        "</p></section>"
+    )
+
+
+def _blocks(study: SimulatedStudy) -> list[tuple[float, int, str]]:
+    found: list[tuple[float, int, str]] = []
+    first: int | None = None
+    for block in study.ledger.engine.blocks():
+        first = block.header.time_ms if first is None else first
+        counts: dict[str, int] = {}
+        for wire in block.transactions:
+            kind = str(type(SignedTransaction.from_bytes(wire).transaction.body).__struct_config__.tag)
+            group = _GROUP_OF.get(kind, "the rest")
+            counts[group] = counts.get(group, 0) + 1
+        found += [((block.header.time_ms - first) / 1000, count, group) for group, count in counts.items()]
+    return found
+
+
+def _figure(title: str, chart: str, words: str) -> str:
+    return f"<figure><h3>{escape(title)}</h3>{chart}<figcaption>{escape(words)}</figcaption></figure>"
+
+
+def _row(name: str, evaluations: Sequence[Evaluation], metric: str) -> str:
+    cells = "".join(f"<td>{_cell(evaluation, metric)}</td>" for evaluation in evaluations)
+    return f"<tr><th>{escape(name)}</th>{cells}</tr>"
+
+
+def _cell(evaluation: Evaluation, metric: str) -> str:
+    value = evaluation.summary()[metric]
+    return f"{_percent(value)} <small>{_interval(value)}</small>"
+
+
+def _mean(evaluations: Sequence[Evaluation], metric: str) -> str:
+    values = [evaluation.summary()[metric].value for evaluation in evaluations]
+    known = [value for value in values if value == value]
+    return f"{sum(known) / len(known):.3f}" if known else "n/a"
+
+
+def _percent(figure: Any) -> str:
+    return "n/a" if figure.value != figure.value else f"{figure.value:.3f}"
+
+
+def _interval(figure: Any) -> str:
+    return "" if figure.low != figure.low else f"[{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def _triple(figure: Any) -> tuple[float, float, float]:
+    return figure.value, figure.low, figure.high
