@@ -14,7 +14,7 @@ from medfed.crypto.keystore import (
     load_public,
     save_keystore,
 )
-from medfed.crypto.keystream import fill_keystream
+from medfed.crypto.keystream import Keystream, fill_keystream
 from medfed.crypto.randomness import Entropy, seeded_entropy, system_entropy
 from medfed.crypto.sealing import PUBLIC_BYTES, SEAL_OVERHEAD, SealingKey, seal
 from medfed.crypto.sharing import SHARE_BYTES, combine_shares, split_secret
@@ -28,6 +28,7 @@ __all__ = [
     "SHARE_BYTES",
     "Entropy",
     "KeystoreCost",
+    "Keystream",
     "PublicKeys",
     "SealingKey",
     "SigningKey",

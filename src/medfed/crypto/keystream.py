@@ -15,13 +15,46 @@ from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
 
-__all__ = ["SEED_BYTES", "fill_keystream"]
+__all__ = ["SEED_BYTES", "Keystream", "fill_keystream"]
 
 SEED_BYTES: Final = 32
 _WORD: Final = 4
 _BLOCK_WORDS: Final = 4
 _ZEROS: Final = bytes(1 << 18)
 """Plaintext for the counter mode; small enough to stay in the processor's cache."""
+
+
+class Keystream:
+    """The keystream of one seed, read on from word `start`: opened once, it costs no more for many parts than for one.
+
+    Raises:
+        InvalidInput: a seed that is not 32 bytes, or a negative start.
+    """
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, seed: bytes, start: int = 0) -> None:
+        if len(seed) != SEED_BYTES:
+            raise InvalidInput(f"keystream seed: expected {SEED_BYTES} bytes, found {len(seed)}")
+        if start < 0:
+            raise InvalidInput(f"keystream start: expected 0 or more, found {start}")
+        counter = (start // _BLOCK_WORDS).to_bytes(16, "big")
+        self._stream = Cipher(algorithms.AES(seed), modes.CTR(counter)).encryptor()
+        self._stream.update(_ZEROS[: start % _BLOCK_WORDS * _WORD])
+
+    def fill(self, out: NDArray[np.uint32] | bytearray | memoryview[Any]) -> None:
+        """Overwrite `out` with the next words.
+
+        Raises:
+            InvalidInput: an `out` that cannot be written in place.
+        """
+        target = _byte_view(out)
+        for at in range(0, len(target), len(_ZEROS)):
+            part = target[at : at + len(_ZEROS)]
+            zeros = _ZEROS if len(part) == len(_ZEROS) else memoryview(_ZEROS)[: len(part)]
+            self._stream.update_into(zeros, part)
+        if sys.byteorder == "big":
+            np.frombuffer(target, dtype=np.uint32).byteswap(inplace=True)
 
 
 def fill_keystream(seed: bytes, out: NDArray[np.uint32] | bytearray | memoryview[Any], start: int = 0) -> None:
@@ -35,20 +68,7 @@ def fill_keystream(seed: bytes, out: NDArray[np.uint32] | bytearray | memoryview
     Raises:
         InvalidInput: a seed of another length, a negative start, or an `out` that cannot be written in place.
     """
-    if len(seed) != SEED_BYTES:
-        raise InvalidInput(f"keystream seed: expected {SEED_BYTES} bytes, found {len(seed)}")
-    if start < 0:
-        raise InvalidInput(f"keystream start: expected 0 or more, found {start}")
-    target = _byte_view(out)
-    counter = (start // _BLOCK_WORDS).to_bytes(16, "big")
-    stream = Cipher(algorithms.AES(seed), modes.CTR(counter)).encryptor()
-    stream.update(_ZEROS[: start % _BLOCK_WORDS * _WORD])
-    for at in range(0, len(target), len(_ZEROS)):
-        part = target[at : at + len(_ZEROS)]
-        zeros = _ZEROS if len(part) == len(_ZEROS) else memoryview(_ZEROS)[: len(part)]
-        stream.update_into(zeros, part)
-    if sys.byteorder == "big":
-        np.frombuffer(target, dtype=np.uint32).byteswap(inplace=True)
+    Keystream(seed, start).fill(out)
 
 
 def _byte_view(out: NDArray[np.uint32] | bytearray | memoryview[Any]) -> memoryview[int]:

@@ -12,13 +12,13 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medfed.crypto import fill_keystream
+from medfed.crypto import Keystream
 from medfed.errors import InvalidInput
 
 __all__ = ["CHUNK_ELEMENTS", "UpdateReader", "decode_update", "encode_update", "mask_update", "unmask_sum"]
 
 CHUNK_ELEMENTS: Final = 1 << 18
-"""1 MiB: large enough to make the cost of starting a keystream vanish, small enough to stay in the cache."""
+"""1 MiB: large enough to make the cost of a step vanish, small enough to stay in the cache."""
 _WORD: Final = np.dtype("<u4")
 
 SignedSeed = tuple[bytes, int]
@@ -58,12 +58,13 @@ def mask_update(
     if len({seed for seed, _ in seeds}) != len(seeds):
         raise InvalidInput("mask seeds: expected distinct ones")
     masked = vector if in_place else np.empty_like(vector)
+    streams = [(Keystream(seed), sign) for seed, sign in seeds]
     scratch = np.empty(min(CHUNK_ELEMENTS, vector.size), dtype=np.uint32)
     for at in range(0, vector.size, CHUNK_ELEMENTS):
         chunk = masked[at : at + CHUNK_ELEMENTS]
         source = vector[at : at + CHUNK_ELEMENTS]
-        for seed, sign in seeds:
-            _add_keystream(source, seed, sign, at, chunk, scratch)
+        for stream, sign in streams:
+            _add_keystream(source, stream, sign, chunk, scratch)
             source = chunk
     return masked
 
@@ -102,11 +103,12 @@ def unmask_sum(
             at += chunk.size
     if count != len(self_seeds) or not count:
         raise InvalidInput(f"self seeds: expected one for each of {count} updates, found {len(self_seeds)}")
+    streams = [(Keystream(seed), -sign) for seed, sign in seeds]
     scratch = np.empty(min(CHUNK_ELEMENTS, length), dtype=np.uint32)
     for at in range(0, length, CHUNK_ELEMENTS):
         chunk = total[at : at + CHUNK_ELEMENTS]
-        for seed, sign in seeds:
-            _add_keystream(chunk, seed, -sign, at, chunk, scratch)
+        for stream, sign in streams:
+            _add_keystream(chunk, stream, sign, chunk, scratch)
     return total
 
 
@@ -129,14 +131,13 @@ def decode_update(data: bytes | memoryview) -> NDArray[np.uint32]:
 
 def _add_keystream(
     source: NDArray[np.uint32],
-    seed: bytes,
+    stream: Keystream,
     sign: int,
-    at: int,
     out: NDArray[np.uint32],
     scratch: NDArray[np.uint32],
 ) -> None:
     mask = scratch[: out.size]
-    fill_keystream(seed, mask, at)
+    stream.fill(mask)
     (np.add if sign > 0 else np.subtract)(source, mask, out=out)
 
 

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medfed.crypto import fill_keystream
+from medfed.crypto import Keystream, fill_keystream
 from medfed.errors import InvalidInput
 
 SEED = bytes(range(32))
@@ -64,3 +64,12 @@ def test_a_bad_seed_or_start_is_refused() -> None:
         fill_keystream(bytes(16), bytearray(4))
     with pytest.raises(InvalidInput, match="start"):
         fill_keystream(SEED, bytearray(4), -1)
+
+
+@given(st.integers(0, 300), st.lists(st.integers(0, 90), max_size=6), st.binary(min_size=32, max_size=32))
+def test_parts_read_one_after_the_other_are_the_stream(start: int, lengths: list[int], seed: bytes) -> None:
+    stream, parts = Keystream(seed, start), [np.empty(length, dtype=np.uint32) for length in lengths]
+    for part in parts:
+        stream.fill(part)
+    joined = np.concatenate([np.empty(0, dtype=np.uint32), *parts])
+    np.testing.assert_array_equal(joined, _by_blocks(seed, start + joined.size)[start:])
