@@ -113,10 +113,11 @@ class World:
         policy: Policy | None = None,
         make: Callable[[Genesis, Clock, Sealer], Engine] = MemoryEngine,
         consortium: str = "test",
+        sealed_by: Name = "organiser",
     ) -> World:
-        """A new ledger, sealed by the organiser."""
+        """A new ledger."""
         clock = HandClock()
-        return World(make(make_genesis(hospitals, policy, consortium), clock, sealer("organiser")), clock)
+        return World(make(make_genesis(hospitals, policy, consortium), clock, sealer(sealed_by)), clock)
 
     @property
     def view(self) -> StateView:
@@ -287,7 +288,7 @@ class StudyWorld:
             self.escrow_context(who),
             seeded_entropy(encode((who, now.number, now.attempt))),
         )
-        digest = now.survivors_digest or b""
+        digest = now.survivors_digest or bytes(32)
         return ConfirmSurvivors(self.study, now.number, now.attempt, digest, escrow.ciphertext, escrow.shares)
 
     @staticmethod
@@ -315,7 +316,8 @@ class StudyWorld:
         now = self.round
         posted = confirmation(self.world.view, self.study, now.number, now.attempt, owner)
         assert posted is not None
-        share = next(entry for entry in posted.shares if entry.holder == holder)
+        share = next((entry for entry in posted.shares if entry.holder == holder), None)
+        assert share is not None
         return open_share(self.share_key(owner, holder), share, self.escrow_context(owner))
 
     def advance(self, who: Name = "user") -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from medfed.crypto import SigningKey, is_valid_signature
-from medfed.encoding import Record, digest_of
+from medfed.encoding import Record, decode, digest_of, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Name, Signature
 from medfed.ledger.contracts.membership import (
@@ -76,11 +76,12 @@ def found(name: Name, role: Role, signing_key: SigningKey, sealing_key: bytes, a
 
 
 def verify_genesis(genesis: Genesis) -> None:
-    """Check names, keys and proofs.
+    """Check bounds, names, keys and proofs.
 
     Raises:
         InvalidInput: says what is wrong with which founder.
     """
+    decode(encode(genesis), Genesis)  # made from values, it has not passed its own bounds yet
     names = [founder.name for founder in genesis.founders]
     if names != sorted(set(names)):
         raise InvalidInput("genesis: founders must be sorted by name, each once")

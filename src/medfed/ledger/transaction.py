@@ -133,9 +133,10 @@ def sign(transaction: Transaction, key: SigningKey) -> SignedTransaction:
     """Sign a transaction.
 
     Raises:
-        InvalidInput: it is larger than the ledger takes.
+        InvalidInput: it is larger than the ledger takes, or a field breaks its bounds, so that nobody could decode it.
     """
     payload = encode(transaction)
     if len(payload) + SIGNATURE_BYTES > MAX_TRANSACTION_BYTES:
         raise InvalidInput(f"transaction of {len(payload)} bytes: at most {MAX_TRANSACTION_BYTES} are allowed")
+    decode(payload, Transaction)
     return SignedTransaction(key.sign(_LABEL + payload), payload, transaction)

@@ -92,6 +92,22 @@ def test_a_genesis_that_does_not_hold_together_is_refused_everywhere(
         MemoryEngine(wrong, HandClock(), sealer("organiser"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"consortium": "Not a Name"},
+        {"created_ms": -1},
+        {"policy": Policy(difficulty=33)},
+        {"policy": Policy(sender_quota=0)},
+        {"version": 2},
+    ],
+    ids=str,
+)
+def test_a_genesis_that_nobody_could_decode_founds_no_ledger(change: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match="Genesis"):
+        verify_genesis(replace(make_genesis(), **change))
+
+
 def test_nobody_is_made_a_founder_without_its_key() -> None:
     mine, victim = key_of("mallory"), founder("victim", "hospital")
     forged = replace(victim, proof=mine.sign(b"anything"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from tests.support.ledger import key_of, make_terms
+from msgspec.structs import replace
+from tests.support.ledger import key_of
 
 from medfed.encoding import encode
 from medfed.errors import InvalidInput
+from medfed.ledger.contracts.keying import SealPairSecrets
 from medfed.ledger.contracts.membership import ChangeAddress
-from medfed.ledger.contracts.studies import ProposeStudy
+from medfed.ledger.contracts.studies import SealedSecret
 from medfed.ledger.transaction import MAX_TRANSACTION_BYTES, Anchor, SignedTransaction, Transaction, sign
 
 TRANSACTION = Transaction(bytes(32), "alpha", 0, Anchor(0, bytes(32)), ChangeAddress("host:1"))
@@ -38,15 +40,23 @@ def test_what_is_no_longer_than_a_signature_is_no_transaction(size: int) -> None
 
 
 def test_a_transaction_of_the_greatest_size_passes_and_one_more_byte_does_not() -> None:
-    def of(size: int) -> ProposeStudy:
-        return ProposeStudy(bytes(16), make_terms(), bytes(size))
+    def of(last: int) -> Transaction:
+        secrets = tuple(SealedSecret("omega", bytes(size)) for size in (*[2048] * 30, last, 1024))
+        return Transaction(bytes(32), "alpha", 0, Anchor(0, bytes(32)), SealPairSecrets(bytes(16), secrets))
 
-    empty = len(encode(Transaction(bytes(32), "alpha", 0, Anchor(0, bytes(32)), of(0x10000)))) - 0x10000
-    room = MAX_TRANSACTION_BYTES - 64 - empty + 2  # a length of 16 bits takes two bytes less than one of 32
-    exact = Transaction(bytes(32), "alpha", 0, Anchor(0, bytes(32)), of(room))
-    signed = sign(exact, key_of("alpha"))
+    room = 1000 + MAX_TRANSACTION_BYTES - 64 - len(encode(of(1000)))
+    signed = sign(of(room), key_of("alpha"))
     assert len(signed.to_bytes()) == MAX_TRANSACTION_BYTES
+    assert SignedTransaction.from_bytes(signed.to_bytes()) == signed
     with pytest.raises(InvalidInput, match="at most 65536"):
-        sign(Transaction(bytes(32), "alpha", 0, Anchor(0, bytes(32)), of(room + 1)), key_of("alpha"))
+        sign(of(room + 1), key_of("alpha"))
     with pytest.raises(InvalidInput, match="at most 65536"):
         SignedTransaction.from_bytes(signed.to_bytes() + b"\0")
+
+
+def test_what_nobody_could_decode_is_not_signed() -> None:
+    for body in (ChangeAddress("a b"), SealPairSecrets(bytes(15), ())):
+        with pytest.raises(InvalidInput, match=r"body\."):
+            sign(replace(TRANSACTION, body=body), key_of("alpha"))
+    with pytest.raises(InvalidInput, match=r"sequence"):
+        sign(replace(TRANSACTION, sequence=-1), key_of("alpha"))

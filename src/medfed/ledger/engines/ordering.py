@@ -44,8 +44,12 @@ class Orderer:
         """Put `transactions` into blocks and hand each block to `append`; returns the new state, tip and receipts.
 
         Raises:
-            Refused: `cannot-seal`: every sealer has left or has other keys by now. InvalidInput: the clock is off.
+            Refused: `cannot-seal`: every sealer has left or has other keys by now. InvalidInput: the clock is off, or a
+            transaction is not what its bytes say: nobody could read its block any more.
         """
+        for signed in transactions:
+            if SignedTransaction.from_bytes(signed.to_bytes()) != signed:
+                raise InvalidInput(f"transaction {signed.id.hex()}: it is not what its bytes say")
         receipts: dict[Digest, Receipt] = {}
         waiting = list({signed.id: signed for signed in transactions}.values())
         while waiting:
