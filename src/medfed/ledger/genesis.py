@@ -5,6 +5,7 @@ Founders prove that they hold their keys, so nobody is made a founder against it
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta
@@ -53,7 +54,7 @@ class Founder(Record):
     address: Address = ""
 
 
-class Genesis(Record):
+class Genesis(Record, dict=True):
     """Where a ledger begins."""
 
     consortium: Name
@@ -63,9 +64,9 @@ class Genesis(Record):
     policy: Policy = Policy()
     version: Literal[1] = 1
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        """The chain's name."""
+        """The chain's name. Asked for with every transaction, and long: so it is computed once."""
         return digest_of("medfed/genesis", self)
 
 
