@@ -17,7 +17,7 @@ from medfed.federation.prepared import cases_root
 from medfed.federation.strategies.memory import Memory
 from medfed.federation.study import initial_local_memory, initial_state
 from medfed.hospital.aggregation import CLOSED, absorb_round, plan_of
-from medfed.hospital.site import Site
+from medfed.hospital.site import Progress, Site
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study
@@ -40,17 +40,6 @@ __all__ = [
 ]
 
 log: Final = logging.getLogger("medfed.hospital")
-
-
-class Progress(Record):
-    """How far a study was followed: rounds below `absorbed` are in `state`."""
-
-    absorbed: int
-    state: bytes
-    accepted: bool = True
-    """Whether the last aggregate was accepted: what the next update says."""
-    stop: bool = False
-    """Whether the plan's early stopping asks to end the training."""
 
 
 class PairSecretStore(Record):
@@ -109,7 +98,7 @@ def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) 
 
 def load_progress(site: Site, study: StudyId, plan: Plan) -> Progress:
     """How far the study was followed; at first the plan's initial state."""
-    found = site.vault.load(study_key(study, "progress"), Progress)
+    found = _known_progress(site, study)
     return found if found is not None else Progress(0, initial_state(plan).save())
 
 
@@ -125,7 +114,7 @@ def follow(site: Site, view: StateView, study: Study) -> None:
     Raises:
         Unavailable: a blob is not here yet; what could be followed is kept.
     """
-    progress = site.vault.load(study_key(study.study, "progress"), Progress)
+    progress = _known_progress(site, study.study)
     start = progress.absorbed if progress is not None else 0
     if start >= study.next_round:
         return
@@ -142,6 +131,15 @@ def forget_study_keys(site: Site, study: StudyId) -> None:
     """Delete what a study that has ended leaves: pair secrets, vectors and attempts, not its model or releases."""
     for part in ("pairs", "drawn", "private", "vector", "attempt"):
         site.vault.delete_under(study_key(study, part))
+    site.forget(study)
+
+
+def _known_progress(site: Site, study: StudyId) -> Progress | None:
+    """From memory, else from the vault: a learning state is long, and asked for at every step."""
+    known = site.followed.get(study) or site.vault.load(study_key(study, "progress"), Progress)
+    if known is not None:
+        site.followed[study] = known
+    return known
 
 
 def _release_key(what: str, of: Digest) -> str:
@@ -154,7 +152,7 @@ def _model_digest(state: LearningState, parameters: Parameters) -> Digest:
 
 
 def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Progress, closed: Round) -> Progress:
-    state = LearningState.load(progress.state)
+    state = site.state_of(study.study, progress)
     outcome = absorb_round(view, study, plan, state, closed, site.blobs)
     if closed.phase == "released":
         progress = Progress(closed.number + 1, outcome.state.save(), outcome.accepted, outcome.stop)
@@ -166,6 +164,7 @@ def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Prog
         _ratchet_secrets(site, study, closed.number)
         site.vault.delete_under(study_key(study.study, "vector"))
         site.vault.delete_under(study_key(study.study, "attempt"))
+    site.followed[study.study] = progress
     log.info("round closed", extra={"study": study.study.hex(), "round": closed.number, "phase": closed.phase})
     return progress
 

@@ -7,18 +7,32 @@ from dataclasses import dataclass, field
 
 from medfed.blobs import BlobStore
 from medfed.crypto import Entropy, SiteKeys
+from medfed.encoding import Record
+from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table
 from medfed.hospital.consent import ConsentPolicy
 from medfed.hospital.vault import Vault
-from medfed.identifiers import Digest, Name
+from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.engine import Clock
 
-__all__ = ["DataSource", "Site"]
+__all__ = ["DataSource", "Progress", "Site"]
 
 DataSource = Callable[[Plan], Table]
 """Finds the table for a plan; raises `InvalidInput` if the site has none that fits."""
+
+
+class Progress(Record):
+    """How far a study was followed: rounds below `absorbed` are in `state`."""
+
+    absorbed: int
+    state: bytes
+    """A `LearningState`."""
+    accepted: bool = True
+    """Whether the last aggregate was accepted: what the next update says."""
+    stop: bool = False
+    """Whether the plan's early stopping asks to end the training."""
 
 
 @dataclass
@@ -33,7 +47,12 @@ class Site:
     clock: Clock
     entropy: Entropy
     started_ms: int
+    followed: dict[StudyId, Progress] = field(default_factory=dict[StudyId, Progress])
+    """What the vault holds as each study's progress, put here only once it is durable."""
     _prepared: dict[Digest, PreparedData] = field(default_factory=dict[Digest, PreparedData])
+    _states: dict[StudyId, tuple[Progress, LearningState]] = field(
+        default_factory=dict[StudyId, tuple[Progress, LearningState]]
+    )
 
     @property
     def name(self) -> Name:
@@ -51,3 +70,16 @@ class Site:
             found = prepare(plan, self.data(plan), self.keys.split_key)
             self._prepared[plan.digest] = found
         return found
+
+    def state_of(self, study: StudyId, progress: Progress) -> LearningState:
+        """The learning state in `progress`, decoded once."""
+        known = self._states.get(study)
+        if known is None or known[0] is not progress:
+            known = (progress, LearningState.load(progress.state))
+            self._states[study] = known
+        return known[1]
+
+    def forget(self, study: StudyId) -> None:
+        """Let go of what is cached of a study."""
+        self.followed.pop(study, None)
+        self._states.pop(study, None)

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from medfed.encoding import encode
 from medfed.errors import Unavailable
-from medfed.federation.learning_state import LearningState
 from medfed.federation.model_file import encode_model, model_of
 from medfed.hospital.aggregation import plan_of
 from medfed.hospital.progress import load_progress, study_key
@@ -48,7 +47,7 @@ class AttestOutcome:
             raise Unavailable(f"round {study.base_round}: it is not followed yet")
         if study.phase == "running" and not progress.stop:
             return ()
-        base = LearningState.load(progress.state).digest
+        base = site.state_of(study.study, progress).digest
         return (Attest(study.study, study.base_round, base, progress.accepted, study.phase == "running"),)
 
 
@@ -76,7 +75,7 @@ class RegisterModel:
         progress = load_progress(site, study.study, plan)
         if progress.absorbed < study.next_round:
             raise Unavailable(f"study {study.study.hex()}: not all rounds are followed yet")
-        state = LearningState.load(progress.state)
+        state = site.state_of(study.study, progress)
         if state.digest != study.base:
             raise Unavailable(f"study {study.study.hex()}: the agreed outcome is not the one computed here")
         model = model_of(plan, state)

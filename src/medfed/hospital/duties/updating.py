@@ -62,7 +62,7 @@ class SubmitMaskedUpdate:
         progress = load_progress(site, study.study, plan)
         if progress.absorbed != current.number or secrets.round != current.number:
             raise Unavailable(f"round {current.number}: the rounds before it are not followed yet")
-        state = LearningState.load(progress.state)
+        state = site.state_of(study.study, progress)
         if study.base is not None and study.base != state.digest:
             raise Unavailable(f"round {current.number}: the agreed base is not the one computed here")
         if progress.stop and study.base is None:
