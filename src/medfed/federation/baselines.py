@@ -125,9 +125,12 @@ def train_pooled(plan: Plan, prepared: Mapping[Name, PreparedData], *, rounds: i
     return _train_alone(plan, [prepared[name] for name in sorted(prepared)], _POOLED, rounds)
 
 
-def compare(plan: Plan, prepared: Mapping[Name, PreparedData]) -> list[Comparison]:
-    """Every hospital's own model, the federated one and the pooled one, on each hospital's test patients and on all."""
-    state = federate_plainly(plan, prepared)
+def compare(plan: Plan, prepared: Mapping[Name, PreparedData], state: LearningState | None = None) -> list[Comparison]:
+    """Every hospital's own model, the federated one and the pooled one, on each hospital's test patients and on all.
+
+    `state` is the finished study whose released model is judged; without it the study is run plainly with everybody.
+    """
+    state = state if state is not None else federate_plainly(plan, prepared)
     models = {name: train_locally(plan, prepared[name], name) for name in sorted(prepared)}
     if state.standardisation is None:
         raise InvalidInput("comparison: the study has no statistics")

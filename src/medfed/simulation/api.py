@@ -124,7 +124,7 @@ class SimulatedStudy:
     def comparison(self) -> list[Comparison]:
         """Each hospital's own model, the federated and the pooled one, on each hospital's test patients and on all."""
         if self._comparison is None:
-            self._comparison = compare(self.plan, self.prepared)
+            self._comparison = compare(self.plan, self.prepared, self.state)
         return self._comparison
 
     def report(self, path: Path | str) -> None:

@@ -97,6 +97,16 @@ def test_an_absent_hospital_is_survived_and_too_many_are_not() -> None:
     assert study.study.phase == "completed"
 
 
+def test_the_comparison_judges_the_released_model_not_one_trained_with_everybody() -> None:
+    study = medfed.simulate(small_plan(rounds=3), tables(), away={"beta": medfed.Absence(1)}, progress=False)
+    present = [
+        row for row in study.comparison() if row.model == "federated" and row.patients in ("alpha", "delta", "gamma")
+    ]
+    assert study.state.test is not None
+    negative = [sum(cells) for cells in zip(*(row.evaluation.negative for row in present), strict=True)]
+    assert tuple(negative) == study.state.test.negative
+
+
 def test_a_tampered_ledger_does_not_verify() -> None:
     study = medfed.simulate(small_plan(), tables(), progress=False)
     blocks = list(study.ledger.engine.blocks())

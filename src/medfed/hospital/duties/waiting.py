@@ -59,7 +59,8 @@ class ResumePaused:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due once a pause, when enough hospitals are there to go on."""
-        if study.phase != "paused" or me.name not in study.roster or me.name in study.resume_votes:
+        votes = me.name in study.roster and me.name not in study.expelled
+        if study.phase != "paused" or not votes or me.name in study.resume_votes:
             return ()
         if study.pause_code in _BY_PERSON or len(eligible(view, study)) < study.terms.quorum:
             return ()
