@@ -146,7 +146,7 @@ def decode_model(data: bytes) -> Model:
         arrays = safetensors.numpy.load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"model file: {error}") from None
-    expected = learner_of(attached.plan).initial(0).shapes
+    expected = learner_of(attached.plan).shapes
     if {name: array.shape for name, array in arrays.items()} != dict(expected):
         raise InvalidInput("model file: its arrays are not those of the model that its plan describes")
     if any(array.dtype != np.float32 for array in arrays.values()):

@@ -9,6 +9,7 @@ change a state in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -83,7 +84,7 @@ def initial_state(plan: Plan) -> LearningState:
 
 def initial_local_memory(plan: Plan) -> Memory:
     """What a hospital's own memory is before its first training round."""
-    size = learner_of(plan).initial(plan.training.seed).flat.size
+    size = _parameter_count(plan)
     return strategy_for(plan.training).initial_local_memory(size)
 
 
@@ -218,8 +219,12 @@ def datasets_of(state: LearningState, prepared: PreparedData) -> dict[Split, Dat
 
 
 def _training_entries(plan: Plan) -> list[Entry]:
-    size = learner_of(plan).initial(plan.training.seed).flat.size
+    size = _parameter_count(plan)
     vectors = strategy_for(plan.training).vectors
     entries = [Entry(name, "fixed", size, plan.training.clip) for name in vectors]
     entries.append(Entry(CLIPPED, "count", 1, size * len(vectors), 2))
     return entries + evaluation_entries(plan, "validation")
+
+
+def _parameter_count(plan: Plan) -> int:
+    return sum(math.prod(shape) for shape in learner_of(plan).shapes.values())

@@ -69,6 +69,11 @@ class Cox:
 
     inputs: int
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The coefficients."""
+        return {"coefficients": (self.inputs,)}
+
     def initial(self, seed: int) -> Parameters:
         """All coefficients 0, whatever the seed."""
         return Parameters.from_arrays({"coefficients": np.zeros(self.inputs, np.float32)})

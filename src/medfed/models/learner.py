@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,11 @@ Array = npt.NDArray[Any]
 
 class Learner(Protocol):
     """A kind of model for given numbers of inputs and outputs; it holds no parameters itself."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Each parameter's shape by name, in order."""
+        ...
 
     def initial(self, seed: int) -> Parameters:
         """The parameters that training starts from: the same bits on every machine."""

@@ -54,7 +54,7 @@ class Mlp:
         """Units of every layer from inputs to outputs."""
         return (self.inputs, *self.model.hidden, self.outputs)
 
-    @cached_property
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """`layers.I.weight` `(in, out)` and `layers.I.bias` `(out,)`, layer by layer."""
         shapes: dict[str, tuple[int, ...]] = {}

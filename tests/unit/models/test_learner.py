@@ -23,6 +23,15 @@ def test_each_possible_combination_has_its_learner():
 
 
 @pytest.mark.parametrize(
+    ("model", "task", "outputs"),
+    [(CoxModel(), "survival", 1), (MlpModel(), "binary", 1), (MlpModel((4, 2)), "multiclass", 3)],
+)
+def test_shapes_are_those_of_the_initial_parameters(model: ModelSettings, task: Any, outputs: int):
+    learner = learner_for(model, task, 5, outputs)
+    assert list(learner.shapes.items()) == list(learner.initial(1).shapes.items())
+
+
+@pytest.mark.parametrize(
     ("model", "task", "inputs", "outputs"),
     [
         (CoxModel(), "binary", 5, 1),
