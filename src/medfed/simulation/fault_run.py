@@ -1,0 +1,125 @@
+"""Runs seeds of the fault simulation: `python -m medfed.simulation.fault_run --seeds 0:10000`.
+
+A failing seed is printed with what does not hold; `--replay SEED` runs it alone and prints everything that happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from medfed.simulation.faults import Cast, draw_cast
+from medfed.simulation.faults_world import FaultWorld
+from medfed.simulation.witness import InvariantBroken
+
+__all__ = ["Outcome", "main", "run_seed"]
+
+_BATCH = 50
+
+
+@dataclass
+class Outcome:
+    """What became of one seed."""
+
+    seed: int
+    ended: str = ""
+    failure: str = ""
+    """What did not hold; empty if all did."""
+    rounds: int = 0
+    blocks: int = 0
+    trace: list[str] = field(default_factory=list[str])
+
+
+def run_seed(seed: int, cast: Cast | None = None) -> Outcome:
+    """Run one seed; never raises for what it finds."""
+    outcome = Outcome(seed)
+    cast = cast or draw_cast(seed)
+    outcome.trace.append(str(cast))
+    world: FaultWorld | None = None
+
+    def note(text: str) -> None:
+        where = world.where() if world is not None else ""
+        outcome.trace.append(f"{where}{text}")
+
+    try:
+        world = FaultWorld(cast, note)
+        study = world.run()
+        outcome.ended = "held by an earlier release" if world.held else f"{study.phase} {study.pause_code}".strip()
+    except InvariantBroken as broken:
+        outcome.failure = str(broken)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to the seed
+        outcome.failure = f"{type(error).__name__}: {error}"
+        outcome.trace += traceback.format_exc().splitlines()
+    if world is not None:
+        outcome.rounds, outcome.blocks = world.study.next_round, world.history.now.tip.height
+    return outcome
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns 0 if every seed held, 1 if one did not."""
+    parser = argparse.ArgumentParser(prog="python -m medfed.simulation.fault_run", description=__doc__)
+    parser.add_argument("--seeds", default="0:200", help="first:last, the last not included; or one seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
+    parser.add_argument("--replay", type=int, help="run this seed alone and print all that happens")
+    options = parser.parse_args(arguments)
+    logging.disable()
+    if options.replay is not None:
+        return _replay(options.replay)
+    return _run_many(_range(options.seeds), options.jobs, options.keep_going)
+
+
+def _replay(seed: int) -> int:
+    outcome = run_seed(seed)
+    for line in outcome.trace:
+        _say(line)
+    _say(f"seed {seed}: {outcome.failure or outcome.ended}, {outcome.rounds} rounds, {outcome.blocks} blocks")
+    return 1 if outcome.failure else 0
+
+
+def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool) -> int:
+    started, failed = time.monotonic(), 0
+    ends: Counter[str] = Counter()
+    for done, outcome in enumerate(_outcomes(seeds, jobs), start=1):
+        if outcome.failure:
+            failed += 1
+            _say(f"seed {outcome.seed} FAILS: {outcome.failure}")
+            _say(f"  replay: python -m medfed.simulation.fault_run --replay {outcome.seed}")
+            if not keep_going:
+                break
+        else:
+            ends[outcome.ended] += 1
+        if done % 500 == 0 or done == len(seeds):
+            took = time.monotonic() - started
+            _say(f"{done} of {len(seeds)} seeds, {failed} failed, {took:.0f} s, {1000 * took / done:.0f} ms a seed")
+    _say(", ".join(f"{count} {ended}" for ended, count in ends.most_common()))
+    return 1 if failed else 0
+
+
+def _outcomes(seeds: Sequence[int], jobs: int) -> Iterable[Outcome]:
+    if jobs <= 1:
+        yield from map(run_seed, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(run_seed, seeds, chunksize=_BATCH)
+
+
+def _range(text: str) -> Sequence[int]:
+    first, _, last = text.partition(":")
+    return range(int(first), int(last) if last else int(first) + 1)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
