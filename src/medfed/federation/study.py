@@ -21,7 +21,7 @@ from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
 from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
-from medfed.federation.learning_state import LearningState
+from medfed.federation.learning_state import LearningState, RoundRecord
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData
 from medfed.federation.splits import Split
@@ -37,6 +37,7 @@ from medfed.secure_sum.manifest import Entry, Manifest
 __all__ = [
     "Outcome",
     "absorb",
+    "absorb_implausible",
     "contribution",
     "evaluation_counts",
     "initial_local_memory",
@@ -196,6 +197,27 @@ def absorb(
         case "evaluation":
             counted = [decode_evaluation(plan, sums, prefix) for prefix in _EVALUATED]
             return Outcome(absorb_evaluation(plan, state, r, *counted), True, False)
+        case "votes":
+            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+
+
+def absorb_implausible(plan: Plan, state: LearningState, kind: RoundKind, r: int) -> Outcome:
+    """The state after a round whose sum no honest hospitals could have made: it is rejected.
+
+    Statistics are replaced by the plan's ranges, a training round keeps the old model, an evaluation counts nothing.
+    """
+    match kind:
+        case "statistics":
+            zeros = {e.name: np.zeros(e.length, dtype=np.int64) for e in round_manifest(plan, kind).entries}
+            return Outcome(state.changed(standardisation=standardisation_from(plan, zeros)), False, False)
+        case "training":
+            spoilt = RoundRecord(r, "diverged", 0, (0, 0), (0, 0), 0, 0.0)
+            rejected = state.rejected_in_a_row + 1
+            return Outcome(
+                state.changed(history=(*state.history, spoilt), rejected_in_a_row=rejected), False, state.stopped
+            )
+        case "evaluation":
+            return Outcome(state, True, False)
         case "votes":
             raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
 

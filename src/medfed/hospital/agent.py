@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from medfed.encoding import encode
 from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
 from medfed.hospital.duties.attesting import AttestOutcome, RegisterModel
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
@@ -23,11 +24,11 @@ from medfed.hospital.progress import follow, forget_study_keys
 from medfed.hospital.requests import REQUESTS, decode_request
 from medfed.hospital.site import Site
 from medfed.hospital.work import Duty, Me, Work
-from medfed.identifiers import StudyId
+from medfed.identifiers import StudyId, sha256
 from medfed.ledger.contracts.rounds import current_round
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Engine, StateView
-from medfed.ledger.transaction import Anchor, SignedTransaction
+from medfed.ledger.transaction import Anchor, Body, SignedTransaction
 from medfed.ledger.transition import Receipt
 
 __all__ = ["DUTIES", "Agent"]
@@ -51,6 +52,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
 )
 _AFTER_THE_END: Final[tuple[Duty, ...]] = (AttestOutcome(), RegisterModel())
 _RETRY_MS: Final = 500
+_MOST_PROBLEMS: Final = 64
 _NEEDS_MEMORY: Final = ("submit-update", "confirm-survivors", "reveal-seeds")
 """Duties that a vault must not do in a round of which it may have forgotten something."""
 
@@ -63,6 +65,8 @@ class Agent:
         self.engine = engine
         self._outbox = Outbox(site)
         self._not_before: dict[str, int] = {}
+        self._wanted: set[str] = set()
+        """What was due in this step, by key; whatever else is known of works is old."""
         self.problems: dict[str, str] = {}
         """What keeps a work from being done, by work key; for status pages and logs."""
 
@@ -85,8 +89,10 @@ class Agent:
         self._outbox.prune(view)
         self._outbox.renew(view)
         self._take_requests(view)
+        self._wanted.clear()
         for identifier in studies(view):
             self._serve(view, identifier)
+        self._forget_old_notes()
         return self._outbox.waiting
 
     def settle(self, receipts: Sequence[Receipt]) -> int:
@@ -101,6 +107,32 @@ class Agent:
                 self._refused(work, receipt)
         return final
 
+    def send(self, body: Body) -> Receipt:
+        """Sign what a person asks for and send it now, after what waits already; nothing else is done.
+
+        Asked again before it has passed, the same transaction is sent again.
+
+        Raises:
+            Tampered: as in `step`.
+        """
+        view = self.engine.view()
+        self._check_history(view)
+        self._check_own_history(view)
+        self._outbox.prune(view)
+        self._outbox.renew(view)
+        work = f"sent/{sha256(encode(body)).hex()}"
+        if work not in self._outbox.works:
+            try:
+                with self.site.vault.transaction("sent"):
+                    self._outbox.add(view, work, (body,))
+            except BaseException:
+                self._outbox.reload()
+                raise
+        mine = next(signed for found, signed in self._outbox.entries if found == work)
+        receipts = self.engine.submit(*self._outbox.waiting)
+        self.settle(receipts)
+        return next(receipt for receipt in receipts if receipt.transaction == mine.id)
+
     def _serve(self, view: StateView, identifier: StudyId) -> None:
         study = study_record(view, identifier)
         if study is None or not self._concerns_me(study):
@@ -111,6 +143,8 @@ class Agent:
             follow(self.site, view, study)
         except (Unavailable, InvalidInput) as error:
             self._problem(f"follow/{identifier.hex()}", error)
+        else:
+            self.problems.pop(f"follow/{identifier.hex()}", None)
         current = current_round(view, study)
         sits_out = self.site.vault.load(f"sit-out/{identifier.hex()}", int)
         me = self._me()
@@ -120,11 +154,21 @@ class Agent:
             for work in duty.due(view, study, current, me):
                 self._do(view, duty, work)
 
+    def _forget_old_notes(self) -> None:
+        """What is no longer due needs no waiting; of problems the latest stay for people to read."""
+        for key in [key for key in self._not_before if key not in self._wanted]:
+            del self._not_before[key]
+        for key in list(self.problems)[:-_MOST_PROBLEMS]:
+            del self.problems[key]
+
     def _do(self, view: StateView, duty: Duty, work: Work) -> None:
         key = work.key
+        self._wanted.add(key)
         if key in self._outbox.works or not self._outbox.has_room:
             return
-        if self.site.clock() < self._not_before.get(key, 0):
+        if (
+            0 < self._not_before.get(key, 0) - self.site.clock() <= _RETRY_MS
+        ):  # a clock that was set back waits no longer
             return
         try:
             if duty.is_atomic:
@@ -150,14 +194,21 @@ class Agent:
     def _take_requests(self, view: StateView) -> None:
         """Sign what a person has asked for through another process (`requests.request`)."""
         for key in self.site.vault.keys_under(REQUESTS):
-            with self.site.vault.transaction("request-taken"):
-                try:
-                    body = decode_request(self.site.vault.get(key) or b"")
-                except InvalidInput as error:  # left by another version of the program
-                    self._problem(key, error)
-                else:
-                    self._outbox.add(view, key, (body,))
-                self.site.vault.delete(key)
+            try:
+                with self.site.vault.transaction("request-taken"):
+                    self._take_request(view, key)
+            except BaseException:  # what did not become durable must never be sent
+                self._outbox.reload()
+                raise
+
+    def _take_request(self, view: StateView, key: str) -> None:
+        try:
+            body = decode_request(self.site.vault.get(key) or b"")
+        except InvalidInput as error:  # left by another version of the program
+            self._problem(key, error)
+        else:
+            self._outbox.add(view, key, (body,))
+        self.site.vault.delete(key)
 
     def _check_own_history(self, view: StateView) -> None:
         """A vault that is behind its own transactions was restored from a copy, or is not the only one with its keys.

@@ -16,14 +16,14 @@ from medfed.encoding import decode
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
-from medfed.federation.study import Outcome, absorb, initial_state, round_manifest
+from medfed.federation.study import Outcome, absorb, absorb_implausible, initial_state, round_manifest
 from medfed.identifiers import StudyId
 from medfed.ledger.contracts.reveals import Seeds, seeds
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, capped_examples, proposed_plan, study_record
 from medfed.ledger.contracts.updates import Submission, submission
 from medfed.ledger.state import Reader
-from medfed.secure_sum import decode_sum, mask_sign, unmask_sum
+from medfed.secure_sum import decode_sum, implausible_entries, mask_sign, unmask_sum
 
 __all__ = [
     "absorb_round",
@@ -64,7 +64,8 @@ def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blob
     """Σ x_i over the survivors of a released round, modulo 2^32: uint32 [manifest length].
 
     Raises:
-        Unavailable: a survivor's blob is not here. Tampered: the ledger lacks what a released round must have.
+        Unavailable: a survivor's blob is not here, or its copy here is damaged. Tampered: the ledger lacks what a
+            released round must have.
     """
     submissions: list[Submission] = []
     opened: list[Seeds] = []
@@ -81,7 +82,10 @@ def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blob
         for pair in known.pair_seeds
     ]
     length = round_manifest(plan, record.kind).length
-    return unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, length)
+    try:
+        return unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, length)
+    except Tampered as damage:  # one copy, at this site; another will do
+        raise Unavailable(f"round {record.number}: {damage}; waiting for a good copy") from None
 
 
 def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> dict[str, NDArray[Any]]:
@@ -102,7 +106,10 @@ def absorb_round(
     if record.phase != "released":
         return Outcome(state, accepted=True, stop=False)
     sums = released_sum(reader, study, plan, record, blobs)
-    return absorb(plan, state, record.kind, record.number, sums, weight_of_survivors(reader, study, record))
+    weights = weight_of_survivors(reader, study, record)
+    if implausible_entries(round_manifest(plan, record.kind), sums, weights, len(study.roster)):
+        return absorb_implausible(plan, state, record.kind, record.number)
+    return absorb(plan, state, record.kind, record.number, sums, weights)
 
 
 def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore) -> LearningState:

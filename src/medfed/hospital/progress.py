@@ -70,7 +70,7 @@ class AttemptRecord(Record):
 
 
 class Release(Record):
-    """The survivors over which something was released, or had to be taken as released."""
+    """The survivors over which something was released, or had to be taken as released; without this site, perhaps."""
 
     survivors: tuple[Name, ...]
 
@@ -160,6 +160,9 @@ def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Prog
         progress = Progress(closed.number + 1, progress.state, progress.accepted, progress.stop)
     with site.vault.transaction(f"round-closed {closed.number}"):
         site.vault.store(study_key(study.study, "progress"), progress)
+        if closed.phase in ("released", "failed"):
+            for key in release_keys(site, plan, closed.kind, state):
+                site.vault.store(key, Release(closed.survivors))
         _keep_local_memory(site, study, closed, outcome.accepted)
         _ratchet_secrets(site, study, closed.number)
         site.vault.delete_under(study_key(study.study, "vector"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 from tests.support.study import NAMES, STUDY, TestWorld, small_plan
 
 from medfed.encoding import encode
+from medfed.errors import Unavailable
 from medfed.federation.study import initial_state
 from medfed.federation.tables import table_from
 from medfed.hospital.consent import ConsentPolicy, ConsentRule
@@ -161,3 +163,45 @@ def test_a_request_that_does_not_decode_is_reported_not_sent() -> None:
     assert world.agents["alpha"].step() == 0
     assert "request in the vault" in " ".join(world.agents["alpha"].problems.values())
     assert world.vaults["alpha"].keys_under(REQUESTS) == []
+
+
+def test_a_request_that_the_disk_had_no_room_for_is_not_sent_until_it_is_durable() -> None:
+    full = [False]
+
+    def effect(name: str) -> None:
+        if full[0] and name == "before request-taken":
+            raise Unavailable("no room on the disk")
+
+    world = TestWorld.build(small_plan(), effect=lambda name: effect)
+    request(world.vaults["alpha"], ChangeAddress("alpha.example:7000"))
+    full[0] = True
+    with pytest.raises(Unavailable, match="no room"):
+        world.agents["alpha"].prepare()
+    assert world.agents["alpha"]._outbox.waiting == []
+    full[0] = False
+    (sent,) = world.agents["alpha"].prepare()
+    assert sent.transaction.sequence == 0
+
+
+def test_a_clock_that_was_set_back_does_not_keep_work_waiting() -> None:
+    world = TestWorld.build(small_plan())
+    table = world.tables["beta"]
+    world.tables["beta"] = table_from({"age": ["old"], "dose": [0.0], "ward": ["north"], "ill": [1]})
+    world.restart("beta")
+    world.propose()
+    world.clock.advance(30_000)
+    assert world.agents["beta"].step() == 0
+    world.clock.advance(-30_000)
+    world.agents["beta"].site.data = lambda plan: table
+    assert world.agents["beta"].step() == 1
+
+
+def test_what_an_agent_remembers_of_its_troubles_is_bounded() -> None:
+    world = TestWorld.build(small_plan())
+    agent = world.agents["alpha"]
+    agent.problems.update({f"work/{number}": "waiting" for number in range(1_000)})
+    agent._not_before.update({f"work/{number}": 1 for number in range(1_000)})
+    agent.step()
+    assert len(agent.problems) <= 64
+    assert "work/999" in agent.problems
+    assert agent._not_before == {}

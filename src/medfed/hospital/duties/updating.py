@@ -13,6 +13,7 @@ import numpy as np
 
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
+from medfed.federation.plan import Plan
 from medfed.federation.study import contribution, local_rng, round_manifest
 from medfed.hospital.aggregation import plan_of, weight_of
 from medfed.hospital.progress import (
@@ -20,6 +21,7 @@ from medfed.hospital.progress import (
     ChosenVector,
     PairSecretStore,
     Progress,
+    Release,
     load_local_memory,
     load_progress,
     release_keys,
@@ -67,6 +69,7 @@ class SubmitMaskedUpdate:
             raise Unavailable(f"round {current.number}: the agreed base is not the one computed here")
         if progress.stop and study.base is None:
             return ()  # asked to stop by `Attest` instead; see `attesting`
+        _check_wanted(site, plan, current, state)
         chosen = self._chosen(site, view, study, current, state)
         return (self._masked(site, view, study, current, progress, state, chosen, secrets),)
 
@@ -123,6 +126,20 @@ class SubmitMaskedUpdate:
             length=len(data),
             seed_commitment=sha256(self_seed),
         )
+
+
+def _check_wanted(site: Site, plan: Plan, current: Round, state: LearningState) -> None:
+    """Sit out where the others have released this over survivors without this site.
+
+    They may release it over the same survivors only, so that an update from here would make them refuse, each time.
+
+    Raises:
+        Unavailable: this round can do without this site's update.
+    """
+    for key in release_keys(site, plan, current.kind, state):
+        earlier = site.vault.load(key, Release)
+        if earlier is not None and site.name not in earlier.survivors:
+            raise Unavailable(f"round {current.number}: the same was released over others; {site.name} sits out")
 
 
 def attempt_seed(
