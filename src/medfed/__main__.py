@@ -1,4 +1,4 @@
-"""`python -m medfed`."""
+"""What `python -m medfed` runs: the command line, as the `medfed` program does."""
 
 from medfed.cli.main import main
 

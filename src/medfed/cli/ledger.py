@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medfed.identifiers import Digest
     from medfed.ledger.genesis import Genesis
     from medfed.ledger.state import State
+    from medfed.ledger.store import LedgerStore
     from medfed.ledger.transaction import Anchor
     from medfed.ledger.verify import Verification
 
@@ -61,7 +62,7 @@ def log(ledger: Path, limit: int, as_json: bool) -> None:
         print_json(rows)
         return
     shown = [
-        (str(r["height"]), _clock(r["time_ms"])[-8:], r["sender"], r["type"], r["code"] or "ok", r["id"].hex()[:8])
+        (str(r["height"]), _clock(r["time_ms"])[-8:], r["sender"], r["type"], r["code"] or "ok", r["id"].hex()[:10])
         for r in rows
     ]
     table("", ("block", "time (UTC)", "sender", "transaction", "outcome", "id"), shown, right=("block",))
@@ -103,11 +104,11 @@ def proof(transaction: str, ledger: Path, as_json: bool) -> None:
     from medfed.identifiers import parse_digest
     from medfed.ledger.block import prove_inclusion, verify_inclusion
 
-    digest = parse_digest(transaction)
     with open_store(ledger) as store:
+        digest = parse_digest(transaction) if len(transaction) == 64 else _find(store, transaction)
         receipt = store.receipt(digest)
         if receipt is None or receipt.height is None:
-            raise InvalidInput(f"transaction {transaction[:16]}…: the ledger does not have it")
+            raise InvalidInput(f"transaction {transaction[:16]}: the ledger does not have it")
         block = next(iter(store.blocks(receipt.height)))
     made = prove_inclusion(block, receipt.index)
     verify_inclusion(made, block.header.id)
@@ -143,6 +144,18 @@ def import_(archive: Path, ledger: Path, genesis: str | None) -> None:
 
     tip = import_ledger(archive, ledger, parse_digest(genesis) if genesis else None)
     click.echo(f"{ledger}: {tip.height} blocks, head {tip.height}:{tip.block.hex()}")
+
+
+def _find(store: LedgerStore, text: str) -> Digest:
+    found = [
+        receipt.transaction
+        for _, _, receipts in store.rows()
+        for receipt in receipts
+        if receipt.transaction.hex().startswith(text.lower())
+    ]
+    if len(found) != 1:
+        raise InvalidInput(f"transaction {text[:64]!r}: {len(found)} transactions of the ledger begin so")
+    return found[0]
 
 
 def _verify(path: Path, genesis: str | None, seen: str | None) -> tuple[Verification, Genesis, State]:

@@ -10,7 +10,7 @@ import click
 
 from medfed import __version__
 from medfed.cli.output import fail
-from medfed.errors import MedFedError
+from medfed.errors import MedFedError, Unavailable
 
 __all__ = ["cli", "main"]
 
@@ -75,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 141
+    except OSError as error:
+        code = fail(Unavailable(f"{error.filename or 'input or output'}: {error.strerror or error}"))
     sys.exit(code)
 
 

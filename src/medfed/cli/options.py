@@ -119,7 +119,7 @@ def act(ledger: Path, directory: Path, body: Body) -> dict[str, Any]:
 
 
 def _sign_and_submit(ledger: Path, directory: Path, secret: str, body: Body) -> dict[str, Any]:
-    from medfed.hospital.outbox import Outbox
+    from medfed.hospital.agent import Agent
     from medfed.hospital.site_directory import open_site, wall_clock
     from medfed.ledger.engine import Sealer
     from medfed.ledger.engines.embedded import EmbeddedEngine
@@ -127,14 +127,7 @@ def _sign_and_submit(ledger: Path, directory: Path, secret: str, body: Body) -> 
     site = open_site(directory, secret, ledger=ledger)
     engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
     try:
-        view = engine.view()
-        outbox = Outbox(site)
-        outbox.prune(view)
-        outbox.renew(view)
-        with site.vault.transaction("command"):
-            outbox.add(view, "command", (body,))
-        receipt = engine.submit(*outbox.waiting)[-1]
-        outbox.prune(engine.view())
+        receipt = Agent(site, engine).send(body)
     finally:
         engine.close()
         site.vault.close()

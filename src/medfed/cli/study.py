@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, act, as_json, find_study, ledger_option, open_view, site_option
-from medfed.cli.output import figure, print_json, table
+from medfed.cli.options import PATH, act, as_json, find_study, ledger_option, open_store, open_view, site_option
+from medfed.cli.output import print_json, table
+from medfed.errors import Refused
 
 if TYPE_CHECKING:
     from medfed.identifiers import StudyId
@@ -191,11 +192,11 @@ def show(study_id: str, ledger: Path, as_json: bool) -> None:
     """Show where a study stands, what its plan reveals, and its rounds."""
     with open_view(ledger) as view:
         identifier = find_study(view, study_id)
-        facts = _facts(view, identifier)
+        facts = _facts(view, identifier) | {"decline_codes": _decline_codes(ledger, identifier)}
         if as_json:
             print_json(facts)
         else:
-            _show(view, identifier)
+            _show(facts)
 
 
 @study.command()
@@ -212,7 +213,9 @@ def watch(study_id: str, ledger: Path, every: float) -> None:
         if line != last:
             click.echo(line)
             last = line
-        if record.phase in ("completed", "aborted"):
+        if record.phase == "aborted":
+            raise Refused(record.pause_code, f"study {record.study.hex()}: aborted ({record.pause_code})")
+        if record.phase == "completed":
             return
         time.sleep(every)
 
@@ -257,16 +260,33 @@ def _facts(view: StateView, identifier: StudyId) -> dict[str, Any]:
     return {"study": record, "plan": plan_of(view, identifier), "rounds": rounds, "models": models}
 
 
-def _show(view: StateView, identifier: StudyId) -> None:
+def _decline_codes(ledger: Path, identifier: StudyId) -> dict[str, str]:
+    """Who declined and why; the codes are in the transactions, not in the state."""
+    from medfed.ledger.contracts.studies import DeclineStudy
+    from medfed.ledger.transaction import SignedTransaction
+
+    codes: dict[str, str] = {}
+    with open_store(ledger) as store:
+        for _, block, receipts in store.rows():
+            for wire, receipt in zip(block.transactions, receipts, strict=True):
+                transaction = SignedTransaction.from_bytes(wire).transaction
+                body = transaction.body
+                if isinstance(body, DeclineStudy) and body.study == identifier and not receipt.code:
+                    codes[transaction.sender] = body.code
+    return codes
+
+
+def _show(facts: dict[str, Any]) -> None:
     from medfed.federation.plan_check import check_plan
 
-    facts = _facts(view, identifier)
     record: Study = facts["study"]
+    identifier = record.study
     plan = facts["plan"]
     pause = f" ({record.pause_code})" if record.pause_code else ""
     click.echo(f"{plan.purpose.title}\nstudy     {identifier.hex()}\nplan      {plan.digest.hex()}")
     click.echo(f"phase     {record.phase}{pause}\nproposer  {record.proposer}\ninvited   {', '.join(plan_names(plan))}")
-    click.echo(f"approved  {', '.join(record.approved) or '-'}\ndeclined  {', '.join(record.declined) or '-'}")
+    declined = ", ".join(f"{name} ({code})" for name, code in facts["decline_codes"].items())
+    click.echo(f"approved  {', '.join(record.approved) or '-'}\ndeclined  {declined or '-'}")
     click.echo(f"roster    {', '.join(record.roster) or '-'}")
     for label, names in (("withdrawn", record.withdrawn), ("expelled", record.expelled)):
         if names:
@@ -301,4 +321,4 @@ def _status_line(view: StateView, record: Study) -> str:
     return f"round {current.number} {current.kind}, attempt {current.attempt}, {current.phase}: {done}"
 
 
-__all__ = ["figure", "plan_names", "study"]
+__all__ = ["plan_names", "study"]

@@ -166,7 +166,8 @@ class Agent:
         self._wanted.add(key)
         if key in self._outbox.works or not self._outbox.has_room:
             return
-        if (
+        waits = self._not_before.get(key, 0) - self.site.clock()
+        if 0 < waits <= _RETRY_MS:  # a clock that was set back waits no longer
             0 < self._not_before.get(key, 0) - self.site.clock() <= _RETRY_MS
         ):  # a clock that was set back waits no longer
             return

@@ -13,7 +13,7 @@ from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import StateView
 
-__all__ = ["has_open_studies", "run_agent"]
+__all__ = ["is_done", "run_agent"]
 
 log: Final = logging.getLogger("medfed.hospital")
 _LONGEST_BACKOFF: Final = 5.0
@@ -28,7 +28,7 @@ def run_agent(
     until_complete: bool = False,
     observer: Observer | None = None,
 ) -> None:
-    """Step `agent` until `stop()`; with `until_complete` also when no study of this site is open any more.
+    """Step `agent` until `stop()`; with `until_complete` also when this site's studies have ended.
 
     Raises:
         Tampered: the ledger contradicts what the vault has seen. InvalidInput, Refused: the site must be mended.
@@ -36,30 +36,38 @@ def run_agent(
     backoff = poll
     while not stop():
         try:
+            before = agent.engine.view().tip.height
             moved = agent.step()
             view = agent.engine.view()
             if observer is not None:
                 observer(view)
-            if until_complete and not moved and not has_open_studies(view, agent.site.name):
+            if until_complete and not moved and is_done(view, agent.site.name):
                 return
             if not moved:
-                agent.engine.wait(view.tip.height, poll)
+                agent.engine.wait(before, poll)
             backoff = poll
         except Unavailable as error:
             log.warning("%s; trying again in %.1f s", error, backoff)
-            time.sleep(backoff)
+            _pause(backoff, stop)
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
 
 
-def has_open_studies(view: StateView, name: str) -> bool:
-    """Whether some study still needs this hospital: it is under way, or its model is not registered by it yet."""
+def is_done(view: StateView, name: str) -> bool:
+    """Whether this hospital is in some study and none needs it any more."""
     records = [study_record(view, identifier) for identifier in studies(view)]
-    return any(record is not None and _is_open(view, record, name) for record in records)
+    mine = [record for record in records if record is not None and name in (record.roster or record.terms.invited)]
+    return bool(mine) and not any(_is_open(view, record, name) for record in mine)
+
+
+def _pause(seconds: float, stop: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while not stop() and (left := end - time.monotonic()) > 0:
+        time.sleep(min(0.1, left))
 
 
 def _is_open(view: StateView, record: Study, name: str) -> bool:
-    members = record.roster or record.terms.invited
-    if name not in members or record.phase == "aborted" or name in record.declined:
+    """Whether the study is under way, or its model is not registered by this hospital yet."""
+    if record.phase == "aborted" or name in record.declined:
         return False
     if record.phase != "completed":
         return True

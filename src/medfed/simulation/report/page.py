@@ -63,7 +63,7 @@ def write_report(
         _provenance(study, notes or {}),
     ]
     page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(purpose.title)} - MedFed report</title><style>{STYLE}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>\n"
