@@ -19,7 +19,7 @@ from medfed.errors import InvalidInput, Refused
 from medfed.identifiers import Code, StudyId
 from medfed.privacy.curve import Guarantee
 
-__all__ = ["EPSILON_STEP", "Account", "Charge", "apply_charge", "charge_for"]
+__all__ = ["DELTA_STEP", "EPSILON_STEP", "Account", "Charge", "apply_charge", "charge_for"]
 
 EPSILON_STEP: Final = 1_000_000
 """ε is counted in millionths."""
@@ -88,11 +88,7 @@ def charge_for(guarantee: Guarantee, study: StudyId, purpose: Code) -> Charge:
         InvalidInput: not a `Guarantee` (a data-dependent figure cannot be charged), or one that protects hospitals
             instead of patients.
     """
-    given: object = guarantee
-    if not isinstance(given, Guarantee):
-        raise InvalidInput(f"charge: expected a guarantee that holds for any data, found {type(given).__name__}")
-    if given.unit != "patient":
-        raise InvalidInput(f"charge: expected a guarantee for patients, found one for a {given.unit}")
+    given = _checked_guarantee(guarantee)
     return Charge(
         study=study,
         purpose=purpose,
@@ -126,6 +122,14 @@ def apply_charge(account: Account, charge: Charge) -> Account:
             f"{account.remaining_delta / DELTA_STEP:g} of {account.cap_delta / DELTA_STEP:g} is left",
         )
     return Account(cap_epsilon=account.cap_epsilon, cap_delta=account.cap_delta, charges=(*account.charges, charge))
+
+
+def _checked_guarantee(given: object) -> Guarantee:
+    if not isinstance(given, Guarantee):
+        raise InvalidInput(f"charge: expected a guarantee that holds for any data, found {type(given).__name__}")
+    if given.unit != "patient":
+        raise InvalidInput(f"charge: expected a guarantee for patients, found one for a {given.unit}")
+    return given
 
 
 def _rounded_up(what: str, value: float, step: int) -> int:

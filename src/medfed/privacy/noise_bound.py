@@ -63,7 +63,7 @@ def skellam_bound(variance: float, coordinates: int, log2_probability: float = L
 
 
 def polya_bound(shape: float, gamma: float, coordinates: int, log2_probability: float = LOG2_PROBABILITY) -> int:
-    """As `skellam_bound`, for differences of NB(shape, e^(-γ)): shape N / (N - t) when all N hospitals' shares count."""
+    """As `skellam_bound`, for differences of NB(shape, e^(-γ)): shape is N / (N - t) when all N shares are in."""
     _check_positive("shape", shape)
     _check_positive("gamma", gamma)
     return _least(lambda x: polya_log_tail(shape, gamma, x), coordinates, log2_probability)
