@@ -167,9 +167,7 @@ class Agent:
         if key in self._outbox.works or not self._outbox.has_room:
             return
         waits = self._not_before.get(key, 0) - self.site.clock()
-        if 0 < waits <= _RETRY_MS:  # a clock that was set back waits no longer
-            0 < self._not_before.get(key, 0) - self.site.clock() <= _RETRY_MS
-        ):  # a clock that was set back waits no longer
+        if 0 < waits <= _RETRY_MS:  # after a clock was set back, nothing waits for the old time
             return
         try:
             if duty.is_atomic:
