@@ -6,7 +6,7 @@ What is here stays at the hospital. The report holds counts only; this module mu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,10 @@ class PreparedData:
     split: NDArray[np.uint8]
     """(rows,): positions in `splits.SPLITS`."""
     report: PreparationReport
+    _standardised: dict[Digest, dict[Split, Dataset]] = field(
+        default_factory=dict[Digest, dict[Split, Dataset]], init=False, repr=False
+    )
+    """The last `datasets`: every round of a study asks for the same ones."""
 
     def __len__(self) -> int:
         return len(self.split)
@@ -75,11 +79,16 @@ class PreparedData:
 
     def datasets(self, standardisation: Standardisation) -> dict[Split, Dataset]:
         """The rows of each split as a model sees them."""
-        encoded = encode_features(self.features, self.plan, standardisation)
-        return {
-            name: Dataset(encoded[self.split == code], self.targets[self.split == code])
-            for code, name in enumerate(SPLITS)
-        }
+        known = self._standardised.get(standardisation.digest)
+        if known is None:
+            encoded = encode_features(self.features, self.plan, standardisation)
+            known = {
+                name: Dataset(encoded[self.split == code], self.targets[self.split == code])
+                for code, name in enumerate(SPLITS)
+            }
+            self._standardised.clear()
+            self._standardised[standardisation.digest] = known
+        return dict(known)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PreparedData:
         """Some of the rows, by positions or by a mask; the report stays that of the whole table."""

@@ -180,3 +180,19 @@ class TestCasesRoot:
 def test_the_schemas_digest_is_that_of_the_format_alone() -> None:
     assert schema_digest(plan_of()) == schema_digest(plan_of())
     assert schema_digest(plan_of()) != schema_digest(plan_of(test_fraction=0.1))
+
+
+def test_another_standardisation_gives_other_datasets_and_the_first_one_the_same_again() -> None:
+    from msgspec.structs import replace
+
+    from medfed.federation.statistics import standardisation_from, statistics_contribution
+
+    plan = plan_of()
+    prepared = prepare(plan, table_from(rows_of(100)), KEY)
+    standardisation = standardisation_from(plan, statistics_contribution(plan, prepared))
+    first = prepared.datasets(standardisation)
+    assert prepared.datasets(standardisation)["train"] is first["train"]
+    wider = tuple(replace(scale, scale=2 * scale.scale) for scale in standardisation.numbers)
+    other = prepared.datasets(replace(standardisation, numbers=wider))
+    assert not np.array_equal(other["train"].features, first["train"].features)
+    np.testing.assert_array_equal(prepared.datasets(standardisation)["train"].features, first["train"].features)
