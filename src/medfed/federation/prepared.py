@@ -79,16 +79,15 @@ class PreparedData:
 
     def datasets(self, standardisation: Standardisation) -> dict[Split, Dataset]:
         """The rows of each split as a model sees them."""
-        known = self._standardised.get(standardisation.digest)
-        if known is None:
+        if standardisation.digest not in self._standardised:
             encoded = encode_features(self.features, self.plan, standardisation)
-            known = {
+            made: dict[Split, Dataset] = {
                 name: Dataset(encoded[self.split == code], self.targets[self.split == code])
                 for code, name in enumerate(SPLITS)
             }
             self._standardised.clear()
-            self._standardised[standardisation.digest] = known
-        return dict(known)
+            self._standardised[standardisation.digest] = made
+        return dict(self._standardised[standardisation.digest])
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PreparedData:
         """Some of the rows, by positions or by a mask; the report stays that of the whole table."""
