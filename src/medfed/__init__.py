@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from medfed.federation.model_file import Model, load_model
     from medfed.federation.plan import Plan
     from medfed.federation.plan_file import load_plan
+    from medfed.hospital.site_handle import SiteHandle as Site
     from medfed.simulation.api import SimulatedStudy, simulate
     from medfed.simulation.scheduler import Absence
 
-__all__ = ["Absence", "Model", "Plan", "SimulatedStudy", "__version__", "load_model", "load_plan", "simulate"]
+__all__ = ["Absence", "Model", "Plan", "SimulatedStudy", "Site", "__version__", "load_model", "load_plan", "simulate"]
 
 __version__: Final = "0.1.0"
 
@@ -24,15 +25,18 @@ _WHERE: Final = {
     "Model": "medfed.federation.model_file",
     "Plan": "medfed.federation.plan",
     "SimulatedStudy": "medfed.simulation.api",
+    "Site": "medfed.hospital.site_handle",
     "load_model": "medfed.federation.model_file",
     "load_plan": "medfed.federation.plan_file",
     "simulate": "medfed.simulation.api",
 }
+_CALLED: Final = {"Site": "SiteHandle"}
+"""Where the public name is not the one inside: there, a `Site` is what an agent works with."""
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
+        return getattr(import_module(_WHERE[name]), _CALLED.get(name, name))
     raise AttributeError(f"module 'medfed' has no attribute {name!r}")
 
 

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import medfed as medfed_package
 from medfed.crypto import KeystoreCost, SiteKeys, system_entropy
 from medfed.demo.heart import COLUMNS, FILES, heart_plan, heart_tables, site_keys
+from medfed.errors import InvalidInput, Refused
 from medfed.federation.baselines import federate_plainly
 from medfed.federation.plan_file import format_plan
 from medfed.federation.prepared import prepare
@@ -164,3 +167,27 @@ def test_a_person_decides_while_the_agent_runs_and_the_agent_signs(consortium: P
     assert shown["study"]["approved"] == ["cleveland", "hungary"]
     agent.send_signal(signal.SIGTERM)
     agent.communicate(timeout=30)
+
+
+def test_a_site_is_used_from_python(consortium: Path) -> None:
+    study = propose(consortium)
+    for name in FILES:
+        write_site_file(consortium, name, "")
+    handles = {}
+    for name in FILES:
+        site = medfed_package.Site.open(consortium / "sites" / name, consortium / "heart.db", "correct horse")
+        assert site.name == name
+        assert next(record.phase for record in site.studies()) in ("proposed", "enrolling")
+        site.approve(study)
+        handles[name] = site
+    with pytest.raises(Refused, match=r"answered|proposed|enrolling"):
+        handles["cleveland"].approve(study)
+    threads = [threading.Thread(target=handles[name].run) for name in FILES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    model = handles["hungary"].model(study)
+    assert model.card.state == expected_digest()
+    with pytest.raises(InvalidInput, match="wrong passphrase"):
+        medfed_package.Site.open(consortium / "sites" / "cleveland", consortium / "heart.db", "wrong")

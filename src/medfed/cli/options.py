@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -46,13 +45,11 @@ def passphrase(prompt: str = "Passphrase", *, confirm: bool = False) -> str:
     Raises:
         InvalidInput: nobody can be asked, or the file cannot be read.
     """
-    if found := os.environ.get("MEDFED_PASSPHRASE"):
+    from medfed.hospital.site_handle import passphrase_from_environment
+
+    found = passphrase_from_environment()
+    if found is not None:
         return found
-    if file := os.environ.get("MEDFED_PASSPHRASE_FILE"):
-        try:
-            return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"MEDFED_PASSPHRASE_FILE: {file} cannot be read ({error})") from None
     if not sys.stdin.isatty():
         raise InvalidInput("no passphrase: set MEDFED_PASSPHRASE_FILE or MEDFED_PASSPHRASE, or run in a terminal")
     return click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
