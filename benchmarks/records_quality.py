@@ -1,0 +1,299 @@
+"""How well similar cases find the diagnosis and the treatment, on real tables. Prints figures with 95 % intervals.
+
+Symptom table: 304 distinct rows, half of each query's symptoms hidden, 5 folds times mask seeds. With nuisance: 40
+symptoms of prevalence .3 added that say nothing. eICU: stays admitted to the unit with an APACHE diagnosis, split by
+patient.
+
+    python -m benchmarks.records_quality --data PATH [--seeds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from medfed.crypto import seeded_entropy
+from medfed.diagnosis.similarity import CaseIndex, Query
+from medfed.diagnosis.votes import count_votes
+from medfed.diagnosis.weights import PairSums, learned_weights, pair_sums
+from medfed.records.case import Case, Feature
+from medfed.records.coding import Coding, local_coding
+from medfed.records.columns import CaseColumns
+from medfed.records.draft import draft_vocabulary
+from medfed.records.library import Library
+from medfed.records.mapping import load_mapping
+from medfed.records.rows import Flag, Row, RowReader
+from medfed.records.tables import import_tables
+from medfed.records.vocabulary import Vocabulary
+
+MAPPINGS = Path(__file__).parent / "mappings"
+NEAREST = 20
+Bools = npt.NDArray[np.bool_]
+
+
+def symptom_cases(data: Path) -> list[Case]:
+    """The distinct cases of the symptom table."""
+    library = Library(None, seeded_entropy(b"quality"))
+    import_tables(library, data / "symptom_disease" / "Data", load_mapping(MAPPINGS / "symptoms.toml"))
+    distinct = {
+        (frozenset(f.key for f in case.features), case.outcome.diagnoses[0].key): case
+        for case in sorted(library.cases(), key=lambda case: case.source)
+    }
+    return list(distinct.values())
+
+
+def with_nuisance(cases: Sequence[Case], number: int, prevalence: float, rng: np.random.Generator) -> list[Case]:
+    """Each case with `number` symptoms more that come and go by chance."""
+    made: list[Case] = []
+    for case in cases:
+        drawn = np.flatnonzero(rng.random(number) < prevalence)
+        extra = tuple(Feature(local_coding("nuisance", f"n{n}")) for n in drawn)
+        made.append(msgspec.structs.replace(case, features=case.features + extra))
+    return made
+
+
+def mask_half(row: Row, rng: np.random.Generator) -> Row:
+    """Hide half of what a row mentions, rounded down; at least one thing stays."""
+    mentioned = [place for place, value in enumerate(row) if isinstance(value, Flag)]
+    hidden = set(rng.permutation(mentioned)[: len(mentioned) // 2].tolist())
+    return tuple(None if place in hidden else value for place, value in enumerate(row))
+
+
+def folds(groups: Sequence[object], number: int, rng: np.random.Generator) -> Iterator[Bools]:
+    """Which cases are tested, fold after fold; cases of one group (a patient) stay together."""
+    names = sorted(set(groups), key=str)
+    fold_of = dict(zip(names, rng.permutation(len(names)) % number, strict=True))
+    for fold in range(number):
+        yield np.array([fold_of[group] == fold for group in groups])
+
+
+class Table:
+    """Cases as rows and columns, with one diagnosis each."""
+
+    def __init__(self, cases: Sequence[Case], vocabulary: Vocabulary, label: Callable[[Case], Coding]) -> None:
+        self.cases = cases
+        reader = RowReader(vocabulary)
+        self.rows = [reader.read(case).row for case in cases]
+        self.columns = CaseColumns.build(vocabulary.attributes, self.rows)
+        labels = [label(case).key for case in cases]
+        self.names = sorted(set(labels))
+        self.labels = np.array([self.names.index(name) for name in labels])
+        self.number = len(self.names)
+
+    def part(self, chosen: Bools) -> tuple[CaseColumns, npt.NDArray[np.int64]]:
+        """Columns and labels of the chosen cases."""
+        return self.columns.take(np.flatnonzero(chosen)), self.labels[chosen]
+
+
+def ranked(index: CaseIndex, labels: npt.NDArray[np.int64], row: Row, nearest: int) -> tuple[list[int], float]:
+    """Diagnoses by vote, and the best similarity."""
+    hits = index.search(Query(row, nearest))
+    votes = count_votes(hits.scores, [(int(labels[n]),) for n in hits.rows])
+    return [name for name, _ in votes], float(hits.scores[0]) if len(hits.scores) else 0.0
+
+
+def evaluate(
+    table: Table, train: Bools, weights: npt.NDArray[np.float64], beta: float, queries: dict[int, Row]
+) -> np.ndarray:
+    """For each query: top-1, top-3, best similarity."""
+    columns, labels = table.part(train)
+    index = CaseIndex(columns, weights, beta)
+    results: list[tuple[float, float, float]] = []
+    for number, row in queries.items():
+        order, best = ranked(index, labels, row, NEAREST)
+        results.append((float(order[:1] == [table.labels[number]]), float(table.labels[number] in order[:3]), best))
+    return np.array(results).reshape(-1, 3)
+
+
+def interval(values: npt.NDArray[np.float64], rng: np.random.Generator) -> str:
+    """Mean with the 95 % bootstrap interval over the queries."""
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(500)]
+    return f"{values.mean():.3f} [{np.quantile(means, 0.025):.3f}, {np.quantile(means, 0.975):.3f}]"
+
+
+def dirichlet_hospitals(labels: npt.NDArray[np.int64], number: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A hospital for each case: each diagnosis is spread by a draw from Dirichlet(.5)."""
+    shares = rng.dirichlet([0.5] * number, int(labels.max()) + 1)
+    return np.array([rng.choice(number, p=shares[label]) for label in labels])
+
+
+def shared_weights(table: Table, train: Bools, hospitals: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Weights from the six sums that each hospital adds over its own training cases."""
+    total: PairSums | None = None
+    for hospital in np.unique(hospitals):
+        columns, labels = table.part(train & (hospitals == hospital))
+        mine = pair_sums(columns, labels, table.number)
+        total = mine if total is None else total + mine
+    assert total is not None
+    return learned_weights(total)
+
+
+def symptoms(
+    cases: Sequence[Case], seeds: int, betas: Sequence[float], learn: bool, own_only: bool = False
+) -> dict[str, np.ndarray]:
+    """Results by name of the reading."""
+    vocabulary = draft_vocabulary(cases, person=False)
+    table = Table(cases, vocabulary, lambda case: case.outcome.diagnoses[0])
+    out: dict[str, list[np.ndarray]] = {}
+    ones = np.ones(len(vocabulary.attributes))
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        hospitals = dirichlet_hospitals(table.labels, 4, rng)
+        for test in folds(range(len(cases)), 5, rng):
+            queries = {int(n): mask_half(table.rows[n], rng) for n in np.flatnonzero(test)}
+            for beta in betas:
+                out.setdefault(f"beta {beta}", []).append(evaluate(table, ~test, ones, beta, queries))
+            if learn:
+                learned = shared_weights(table, ~test, hospitals)
+                out.setdefault("learned", []).append(evaluate(table, ~test, learned, 0.25, queries))
+            if own_only:
+                for hospital in range(4):
+                    mine = ~test & (hospitals == hospital)
+                    out.setdefault("own library", []).append(evaluate(table, mine, ones, 0.25, queries))
+    return {name: np.concatenate(parts) for name, parts in out.items()}
+
+
+def report_symptoms(data: Path, seeds: int) -> None:
+    """Print the figures of the symptom table."""
+    cases = symptom_cases(data)
+    rng = np.random.default_rng(99)
+    print(f"symptom table: {len(cases)} distinct cases, {len({c.outcome.diagnoses[0].key for c in cases})} diagnoses")
+    for name, results in symptoms(cases, seeds, (0.25, 0.0, 1.0), learn=True, own_only=True).items():
+        sure = results[:, 2] >= 0.7
+        print(
+            f"  {name:12} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}  "
+            f"best >= .7 in {sure.mean():.3f}, right there {results[sure, 0].mean():.3f}"
+        )
+    noisy = with_nuisance(cases, 40, 0.3, np.random.default_rng(7))
+    print("with 40 nuisance symptoms")
+    for name, results in symptoms(noisy, seeds, (0.25,), learn=True).items():
+        print(f"  {name:12} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}")
+
+
+def eicu_cases(data: Path) -> list[Case]:
+    """Stays admitted to the unit, with an APACHE diagnosis and a primary diagnosis."""
+    library = Library(None, seeded_entropy(b"quality"))
+    import_tables(library, data / "eicu_demo", load_mapping(MAPPINGS / "eicu.toml"))
+    chosen: list[Case] = []
+    for case in library.cases():
+        said = {f.concept.code: f.value.code for f in case.features if isinstance(f.value, Coding)}
+        if said.get("unitstaytype") == "admit" and "apacheadmissiondx" in said and case.outcome.diagnoses:
+            chosen.append(case)
+    return chosen
+
+
+def frequent_diagnoses(cases: Sequence[Case], number: int) -> list[Case]:
+    """The cases whose main diagnosis is one of the most frequent."""
+    counts: dict[str, int] = {}
+    for case in cases:
+        counts[case.outcome.diagnoses[0].code] = counts.get(case.outcome.diagnoses[0].code, 0) + 1
+    kept = set(sorted(counts, key=lambda code: (-counts[code], code))[:number])
+    return [case for case in cases if case.outcome.diagnoses[0].code in kept]
+
+
+def without(cases: Sequence[Case], code: str) -> list[Case]:
+    """The cases without the features of a concept."""
+    return [
+        msgspec.structs.replace(case, features=tuple(f for f in case.features if f.concept.code != code))
+        for case in cases
+    ]
+
+
+def lookup(table: Table, train: Bools, test: Bools) -> np.ndarray:
+    """The plain look-up: diagnoses by how often they went with the same admission diagnosis."""
+    place = next(
+        n
+        for n, a in enumerate(table.columns.attributes)
+        if getattr(a, "concept", None) and a.concept.code == "apacheadmissiondx"  # type: ignore[union-attr]
+    )
+    counts = np.zeros((100_000, table.number))
+    for number in np.flatnonzero(train):
+        counts[int(table.rows[number][place]), table.labels[number]] += 1  # type: ignore[arg-type]
+    prior = np.bincount(table.labels[train], minlength=table.number) / train.sum()
+    results: list[tuple[float, float]] = []
+    for number in np.flatnonzero(test):
+        value = table.rows[number][place]
+        order = np.argsort(-((counts[int(value)] if value is not None else 0) + prior * 0.5), kind="stable")  # type: ignore[arg-type]
+        results.append((float(order[0] == table.labels[number]), float(table.labels[number] in order[:3])))
+    return np.array(results)
+
+
+def eicu(cases: Sequence[Case], with_lookup: bool) -> dict[str, np.ndarray]:
+    """Top-1 and top-3 by name, five folds of whole patients."""
+    vocabulary = draft_vocabulary(cases, least=1, sets=("history", "allergy", "medication"))
+    table = Table(cases, vocabulary, lambda case: case.outcome.diagnoses[0])
+    rng = np.random.default_rng(0)
+    names = sorted({case.group for case in cases})
+    group_of = dict(zip(names, rng.permutation(len(names)) % 10, strict=True))
+    hospitals = np.array([group_of[case.group] for case in cases])
+    out: dict[str, list[np.ndarray]] = {}
+    for test in folds([case.patient for case in cases], 5, rng):
+        queries = {int(n): table.rows[n] for n in np.flatnonzero(test)}
+        learned = shared_weights(table, ~test, hospitals)
+        for name, weights in (("uniform", np.ones(len(learned))), ("learned", learned)):
+            out.setdefault(name, []).append(evaluate(table, ~test, weights, 0.25, queries))
+        if with_lookup:
+            out.setdefault("look-up", []).append(lookup(table, ~test, test))
+    return {name: np.concatenate(parts) for name, parts in out.items()}
+
+
+def treatments(cases: Sequence[Case], weights_of: str = "learned") -> dict[str, np.ndarray]:
+    """Recall at 5 of the treatments that a stay really had (level 3 of the treatment's path)."""
+    vocabulary = draft_vocabulary(cases, sets=("history", "allergy", "medication"))
+    table = Table(cases, vocabulary, lambda case: case.outcome.diagnoses[0])
+    had = [tuple({t.drug.code for t in case.outcome.treatments if t.kind == "procedure"}) for case in cases]
+    out: dict[str, list[float]] = {"similar": [], "frequent": []}
+    everywhere = np.zeros(len(cases), np.int64)
+    for test in folds([case.patient for case in cases], 5, np.random.default_rng(0)):
+        columns, _ = table.part(~test)
+        weights = shared_weights(table, ~test, everywhere)
+        index, known = CaseIndex(columns, weights), np.flatnonzero(~test)
+        common: dict[str, int] = {}
+        for number in known:
+            for code in had[number]:
+                common[code] = common.get(code, 0) + 1
+        usual = sorted(common, key=lambda code: -common[code])[:5]
+        for number in np.flatnonzero(test):
+            if had[number]:
+                hits = index.search(Query(table.rows[number], 50))
+                votes = [code for code, _ in count_votes(hits.scores, [had[known[n]] for n in hits.rows])[:5]]
+                for name, five in (("similar", votes), ("frequent", usual)):
+                    out[name].append(len(set(five) & set(had[number])) / len(had[number]))
+    return {name: np.array(values) for name, values in out.items()}
+
+
+def report_eicu(data: Path) -> None:
+    """Print the figures of eICU."""
+    rng = np.random.default_rng(99)
+    every = eicu_cases(data)
+    cases = frequent_diagnoses(every, 30)
+    print(f"eICU: {len(every)} stays, {len(cases)} of the 30 most frequent diagnoses")
+    for title, chosen, plain in (
+        ("with the admission diagnosis", cases, True),
+        ("without it", without(cases, "apacheadmissiondx"), False),
+    ):
+        print(f"  {title}")
+        for name, results in eicu(chosen, plain).items():
+            print(f"    {name:10} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}")
+    print("  treatments, recall at 5")
+    for name, results in treatments(every).items():
+        print(f"    {name:10} {interval(results, rng)}")
+
+
+def main() -> None:
+    """Print every figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[1] / ".." / "shared" / "data")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    report_symptoms(options.data, options.seeds)
+    report_eicu(options.data)
+
+
+if __name__ == "__main__":
+    main()
