@@ -26,7 +26,7 @@ __all__ = ["Sampler"]
 _GUARD: Final = 64
 """Bits beyond the cell's for probabilities: rounding of a million entries stays far below one cell."""
 _MOST_ENTRIES: Final = 1 << 22
-_MOST_BYTES: Final = 1 << 10
+_MOST_BYTES: Final = 64
 _BATCH: Final = 1 << 20
 
 

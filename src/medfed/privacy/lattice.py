@@ -76,14 +76,15 @@ def log_skellam(variance: float, reach: int) -> NDArray[np.float64]:
 
     From the ratios I_(k+1)/I_k by downward recurrence (Gautschi 1967), which is stable; normalised by the sum.
     """
-    # 30 steps beyond the last ratio wanted are plenty: each shrinks the start's error at least by the ratio squared.
-    start = reach + 30 + math.ceil(4 * math.sqrt(variance))
+    # So far beyond that the start's error has died away (each step shrinks it at least by the ratio squared) and that
+    # what is missing from the sum is negligible.
+    start = reach + 40 + math.ceil(14 * math.sqrt(variance))
     ratio = 0.0
-    ratios = np.empty(reach, dtype=np.float64)
+    ratios = np.empty(start, dtype=np.float64)
     for k in range(start, 0, -1):
         ratio = 1.0 / (2.0 * k / variance + ratio)
-        if k <= reach:
-            ratios[k - 1] = ratio
+        ratios[k - 1] = ratio
     half = np.concatenate(([0.0], np.cumsum(np.log(ratios))))
     half -= math.log(1.0 + 2.0 * float(np.exp(half[1:]).sum()))
+    half = half[: reach + 1]
     return np.concatenate((half[:0:-1], half))
