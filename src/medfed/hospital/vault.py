@@ -60,6 +60,12 @@ class Vault:
         """Close the file."""
         self._connection.close()
 
+    def __del__(self) -> None:
+        """A vault that is let go closes its file, so that short-lived worlds leave none open."""
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            connection.close()
+
     @contextmanager
     def transaction(self, name: str) -> Generator[None]:
         """Everything inside becomes durable together, or not at all. Nested ones join the outermost."""

@@ -86,6 +86,10 @@ class LedgerStore:
         """Close the file."""
         self._connection.close()
 
+    def __del__(self) -> None:
+        """A store that is let go closes its file."""
+        self._connection.close()
+
     @contextmanager
     def writing(self) -> Generator[None]:
         """Hold the file's write lock; commit at the end, roll back on any error."""

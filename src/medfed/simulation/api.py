@@ -171,10 +171,14 @@ def simulate(
     world = World.build(place.engine, read, consortium.keys, place.blobs, clock, place.entropy, place.vault)
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]
     propose_study(place.engine, organiser, plan, study)
-    with shown_progress(progress if not callable(progress) else False) as bar:
-        observer = _observer(plan, progress if callable(progress) else bar)
-        scheduler = Scheduler(world.agents, place.engine, _idle(clock), seed=seed, away=away, observer=observer)
-        ended = scheduler.run(study)
+    try:
+        with shown_progress(progress if not callable(progress) else False) as bar:
+            observer = _observer(plan, progress if callable(progress) else bar)
+            scheduler = Scheduler(world.agents, place.engine, _idle(clock), seed=seed, away=away, observer=observer)
+            ended = scheduler.run(study)
+    finally:
+        for agent in world.agents.values():
+            agent.site.vault.close()
     if ended.phase != "completed":
         raise InvalidInput(f"the study was aborted ({ended.pause_code}): {_why(world) or 'see the ledger'}")
     return SimulatedStudy(
