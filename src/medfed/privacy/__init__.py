@@ -33,7 +33,7 @@ from medfed.privacy.inversion import Sampler
 from medfed.privacy.laws import DiscreteGaussian, DiscreteLaplace, NegativeBinomial, Poisson
 from medfed.privacy.noise_bound import polya_bound, skellam_bound
 from medfed.privacy.rejection import draw_bernoulli_exp, draw_discrete_gaussian, draw_discrete_laplace
-from medfed.privacy.renyi import guarantee, renyi_curve
+from medfed.privacy.renyi import guarantee, renyi_curve, verify_guarantee
 from medfed.privacy.shares import PolyaShares, Roster, SkellamShares
 
 __all__ = [
@@ -80,5 +80,6 @@ __all__ = [
     "private_contribution",
     "renyi_curve",
     "skellam_bound",
+    "verify_guarantee",
     "vote_shifts",
 ]

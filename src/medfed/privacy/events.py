@@ -174,6 +174,7 @@ class Repeated(Record, frozen=True, tag_field="kind", tag="repeated"):
     count: int
 
     def __post_init__(self) -> None:
+        _check_event(self.event)
         _check_count("repetitions", self.count, _MAX_COUNT)
 
     @property
@@ -191,6 +192,8 @@ class Composed(Record, frozen=True, tag_field="kind", tag="composed"):
         force_setattr(self, "events", tuple(self.events))
         if not self.events:
             raise InvalidInput("composed event: expected at least one event, found none")
+        for event in self.events:
+            _check_event(event)
         units = sorted({event.unit for event in self.events})
         if len(units) > 1:
             raise InvalidInput(f"composed event: expected one protected unit, found {' and '.join(units)}")
@@ -234,6 +237,11 @@ def vote_shifts(hospitals_attended: int = 1) -> tuple[int, int]:
 def _check_positive(what: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise InvalidInput(f"{what}: expected a finite number above 0, found {value}")
+
+
+def _check_event(value: object) -> None:
+    if not isinstance(value, Event):
+        raise InvalidInput(f"accountant: expected an event, found {type(value).__name__}")
 
 
 def _is_whole(value: object) -> bool:

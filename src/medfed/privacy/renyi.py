@@ -18,7 +18,7 @@ from medfed.privacy.curve import ORDERS, Conversion, Guarantee, Orders, RenyiCur
 from medfed.privacy.lattice import discrete_laplace_divergence, skellam_divergence
 from medfed.privacy.sampled import sampled_gaussian_divergence
 
-__all__ = ["gaussian", "gaussian_max", "guarantee", "pure", "renyi_curve", "skellam_vector"]
+__all__ = ["gaussian", "gaussian_max", "guarantee", "pure", "renyi_curve", "skellam_vector", "verify_guarantee"]
 
 Values = NDArray[np.float64]
 
@@ -53,6 +53,19 @@ def guarantee(
     """
     whole = e.Composed(events=tuple(event)) if isinstance(event, Iterable) else event
     return renyi_curve(whole, orders).guarantee(delta, conversion)
+
+
+def verify_guarantee(claimed: Guarantee, event: e.Event, orders: Sequence[float] | Orders = ORDERS) -> None:
+    """Check that `claimed` is what `event` costs, or more: no figure is believed that no event accounts for.
+
+    Raises:
+        InvalidInput: another unit, or an ε below what the event costs at that δ.
+    """
+    if claimed.unit != event.unit:
+        raise InvalidInput(f"guarantee: expected one for a {event.unit}, found one for a {claimed.unit}")
+    cost = guarantee(event, claimed.delta, orders, claimed.conversion).epsilon
+    if not claimed.epsilon >= cost * (1 - 1e-9):
+        raise InvalidInput(f"guarantee: ε of {claimed.epsilon:.6g} is claimed, but the releases cost {cost:.6g}")
 
 
 def _counted(event: object) -> Counter[e.Event]:
@@ -115,7 +128,7 @@ def pure(epsilon: float, orders: Orders) -> Values:
 def skellam_vector(variance: float, l1: float, l2: float, orders: Orders) -> Values:
     """α Δ₂² / (2μ) + min(((2α - 1) Δ₂² + 6 Δ₁) / (4μ²), 3 Δ₁ / (2μ)): Skellam noise of variance μ on each coordinate.
 
-    Agarwal, Kairouz, Liu 2021, Theorem 3.5 and its corollary for vectors. Stated for whole orders: an order between
+    Agarwal, Kairouz, Liu 2021, Theorem 3.5 and Corollary 3.6. Stated for whole orders: an order between
     takes the value of the next whole one, which is not smaller.
     """
     a = np.ceil(orders)
