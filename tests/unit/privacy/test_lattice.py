@@ -8,7 +8,7 @@ import pytest
 from tests.support import noise_laws
 
 from medfed.errors import InvalidInput
-from medfed.privacy.lattice import discrete_laplace_divergence, log_skellam, skellam_divergence
+from medfed.privacy.lattice import _summed, discrete_laplace_divergence, log_skellam, skellam_divergence
 
 ORDERS = np.array([1.05, 1.5, 2.0, 8.0, 33.0])
 
@@ -65,3 +65,11 @@ def test_moving_all_votes_between_two_classes_is_the_worst_a_patient_can_do() ->
 def test_skellam_noise_beyond_summation_is_refused() -> None:
     with pytest.raises(InvalidInput, match="too many terms"):
         skellam_divergence(1e13, 1, ORDERS)
+
+
+def test_a_sum_cut_off_where_it_still_matters_is_not_believed() -> None:
+    """The range is doubled until both ends are negligible; too short a one gives no number at all."""
+    assert _summed(log_skellam(25.0, 31), 1, ORDERS) is None
+    enough = _summed(log_skellam(25.0, 241), 1, ORDERS)
+    assert enough is not None
+    np.testing.assert_allclose(enough, skellam_divergence(25.0, 1, ORDERS), rtol=1e-12)
