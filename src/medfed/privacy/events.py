@@ -218,11 +218,12 @@ Event = (
 )
 
 
-def vote_shifts(hospitals_attended: int = 1) -> tuple[int, int]:
-    """The worst that one patient does to a vote histogram: k voters leave one class for another.
+def vote_shifts(changed: int = 1) -> tuple[int, int]:
+    """The worst that one unit does to a vote histogram: k voters leave one class for another.
 
     Args:
-        hospitals_attended: k, the most hospitals (hence sub-teachers) that hold data of one patient.
+        changed: k; for a patient the most hospitals (hence sub-teachers) that hold data of one patient, for a hospital
+            the number of its sub-teachers.
 
     Raises:
         InvalidInput: k is not from 1 to 10,000.
@@ -230,8 +231,8 @@ def vote_shifts(hospitals_attended: int = 1) -> tuple[int, int]:
     Moving k voters between two classes is the worst case because the cost of a shift is convex and 0 at 0, hence
     superadditive; `tests/unit/privacy` checks that for the shifts in use.
     """
-    _check_count("hospitals attended", hospitals_attended, _MAX_SHIFT)
-    return (hospitals_attended, hospitals_attended)
+    _check_count("changed votes", changed, _MAX_SHIFT)
+    return (changed, changed)
 
 
 def _check_positive(what: str, value: float) -> None:

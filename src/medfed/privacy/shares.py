@@ -70,9 +70,16 @@ class SkellamShares:
         """
         return _difference(Sampler(self.law), shape, entropy)
 
-    def event(self, hospitals_attended: int = 1, unit: Unit = "patient") -> SkellamSum:
-        """What releasing one query's noisy counts costs: two shifts by as many votes as one patient can change."""
-        return SkellamSum(variance=float(self.variance), shifts=vote_shifts(hospitals_attended), unit=unit)
+    def event(self, hospitals_attended: int = 1) -> SkellamSum:
+        """What releasing one query's noisy counts costs a patient, who changes one vote at each hospital attended."""
+        return self._event(hospitals_attended, "patient")
+
+    def hospital_event(self, voters: int) -> SkellamSum:
+        """What it costs a hospital, which changes the votes of all its `voters` (sub-teachers)."""
+        return self._event(voters, "hospital")
+
+    def _event(self, changed: int, unit: Unit) -> SkellamSum:
+        return SkellamSum(variance=float(self.variance), shifts=vote_shifts(changed), unit=unit)
 
     def total_bound(self, coordinates: int) -> int:
         """T: all shares together pass ±T on any of `coordinates` counts with probability at most 2^-40."""
@@ -108,9 +115,16 @@ class PolyaShares:
         """
         return _difference(Sampler(self.law), shape, entropy)
 
-    def event(self, hospitals_attended: int = 1, unit: Unit = "patient") -> DiscreteLaplaceSum:
-        """What releasing one query's noisy counts costs."""
-        return DiscreteLaplaceSum(gamma=float(self.gamma), shifts=vote_shifts(hospitals_attended), unit=unit)
+    def event(self, hospitals_attended: int = 1) -> DiscreteLaplaceSum:
+        """What releasing one query's noisy counts costs a patient, who changes one vote at each hospital attended."""
+        return self._event(hospitals_attended, "patient")
+
+    def hospital_event(self, voters: int) -> DiscreteLaplaceSum:
+        """What it costs a hospital, which changes the votes of all its `voters` (sub-teachers)."""
+        return self._event(voters, "hospital")
+
+    def _event(self, changed: int, unit: Unit) -> DiscreteLaplaceSum:
+        return DiscreteLaplaceSum(gamma=float(self.gamma), shifts=vote_shifts(changed), unit=unit)
 
     def total_bound(self, coordinates: int) -> int:
         """T: all shares together pass ±T on any of `coordinates` counts with probability at most 2^-40."""

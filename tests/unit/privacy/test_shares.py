@@ -88,6 +88,13 @@ def test_the_event_of_shares_charges_the_promised_noise_for_every_hospital_atten
     assert PolyaShares(Fraction(1, 50), ROSTER).event() == DiscreteLaplaceSum(gamma=0.02, shifts=(1, 1))
 
 
+def test_the_event_for_a_hospital_charges_all_its_voters() -> None:
+    skellam = SkellamShares(Fraction(1600), ROSTER).hospital_event(25)
+    assert skellam == SkellamSum(variance=1600.0, shifts=(25, 25), unit="hospital")
+    laplace = PolyaShares(Fraction(1, 50), ROSTER).hospital_event(25)
+    assert laplace == DiscreteLaplaceSum(gamma=0.02, shifts=(25, 25), unit="hospital")
+
+
 def test_bounds_count_every_share_that_may_be_in_the_sum() -> None:
     for shares in (SkellamShares(Fraction(1600), ROSTER), PolyaShares(Fraction(1, 20), ROSTER)):
         assert shares.share_bound(1000) < shares.total_bound(1000)
