@@ -6,8 +6,9 @@ the tables mean, and nothing here touches a disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final, Generic, Protocol, TypeVar, get_origin
 
 import msgspec
 
@@ -21,6 +22,8 @@ V = TypeVar("V")
 Writes = Mapping[bytes, bytes | None]
 """Key → new value; None is a tombstone."""
 _FOLD: Final = 1024
+_KEPT: Final = 256
+"""Decoded records that a table keeps: the rules of one transaction, and the agents of one process, read the same."""
 
 
 class Reader(Protocol):
@@ -103,12 +106,14 @@ class Overlay:
 class Table(Generic[V]):
     """A typed view of the keys that start with one prefix. A key is a tuple of names, digests and integers."""
 
-    __slots__ = ("_decoder", "_prefix", "name")
+    __slots__ = ("_prefix", "_read", "name")
 
     def __init__(self, name: str, kind: Any) -> None:
         self.name = name
         self._prefix = name.encode() + b"/"
-        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(kind, strict=True)
+        read: Callable[[bytes], Any] = msgspec.msgpack.Decoder(kind, strict=True).decode
+        # The same bytes are the same record, and records are frozen; a dictionary is not, so each reader gets its own.
+        self._read = read if get_origin(kind) is dict else lru_cache(maxsize=_KEPT)(read)
 
     def key(self, *parts: str | bytes | int) -> bytes:
         """The state key of `parts`."""
@@ -136,7 +141,7 @@ class Table(Generic[V]):
 
     def _decode(self, data: bytes) -> V:
         try:
-            return self._decoder.decode(data)
+            return self._read(data)
         except msgspec.DecodeError as error:
             raise Tampered(f"state table {self.name}: a stored record does not decode ({error})") from None
 

@@ -94,3 +94,23 @@ def test_the_digest_of_writes_covers_keys_values_and_tombstones_and_no_order() -
     assert writes_digest(dict(reversed(writes.items()))) == writes_digest(writes)
     others: list[dict[bytes, bytes | None]] = [{}, {b"a": b"1"}, {b"a": b"1", b"b": b""}, {b"a": None, b"b": b"1"}]
     assert len({writes_digest(other) for other in [writes, *others]}) == 5
+
+
+def test_a_record_read_twice_is_decoded_once_and_a_dictionary_is_each_readers_own() -> None:
+    names: Table[tuple[str, ...]] = Table("names", tuple[str, ...])
+    shares: Table[dict[str, int]] = Table("shares-of", dict[str, int])
+    overlay = Overlay(State())
+    names.put(overlay, ("alpha", "beta"), 1)
+    shares.put(overlay, {"alpha": 1}, 1)
+    assert names.get(overlay, 1) is names.get(overlay, 1)
+    (mine := shares.get(overlay, 1) or {})["beta"] = 2
+    assert mine == {"alpha": 1, "beta": 2}
+    assert shares.get(overlay, 1) == {"alpha": 1}
+
+
+def test_a_changed_entry_is_read_anew() -> None:
+    names: Table[tuple[str, ...]] = Table("names", tuple[str, ...])
+    overlay = Overlay(State())
+    for value in (("alpha",), ("beta",), ("alpha",)):
+        names.put(overlay, value, 1)
+        assert names.get(overlay, 1) == value
