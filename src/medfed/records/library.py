@@ -12,15 +12,19 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from medfed.crypto import Entropy, hmac_sha256
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
-from medfed.identifiers import sha256
+from medfed.identifiers import Digest, sha256
 from medfed.records.case import Case, check_case
+from medfed.records.columns import CaseColumns
+from medfed.records.rows import Row, RowReader
+from medfed.records.units import UnitConverter
+from medfed.records.vocabulary import Vocabulary
 
-__all__ = ["Library", "Stored"]
+__all__ = ["Library", "LibraryColumns", "Stored"]
 
 APPLICATION_ID: Final = 0x4D464331
 _BUSY_SECONDS: Final = 30.0
@@ -41,6 +45,14 @@ CREATE TABLE IF NOT EXISTS resource (
 Stored = Literal["made", "unchanged"]
 
 
+class LibraryColumns(NamedTuple):
+    """The cases of a library at one revision, for searching; row `n` is the case `ids[n]`."""
+
+    revision: int
+    ids: tuple[str, ...]
+    columns: CaseColumns
+
+
 class Library:
     """One open library. One process writes at a time; SQLite sees to that."""
 
@@ -58,6 +70,7 @@ class Library:
             self.connection = sqlite3.connect(target, isolation_level=None, timeout=_BUSY_SECONDS)
             self._prepare(entropy)
         self._depth = 0
+        self._columns: dict[Digest, LibraryColumns] = {}
 
     def _prepare(self, entropy: Entropy) -> None:
         found = self.connection.execute("PRAGMA application_id").fetchone()[0]
@@ -148,6 +161,21 @@ class Library:
 
     def __len__(self) -> int:
         return int(self.connection.execute("SELECT count(*) FROM patient_case").fetchone()[0])
+
+    def columns(self, vocabulary: Vocabulary, units: UnitConverter | None = None) -> LibraryColumns:
+        """The cases as columns, made once for each vocabulary and revision: after a withdrawal they are made anew."""
+        with self.transaction():
+            held = self._columns.get(vocabulary.digest)
+            if held is None or held.revision != self.revision:
+                reader = RowReader(vocabulary, units)
+                ids: list[str] = []
+                rows: list[Row] = []
+                for case in self.cases():
+                    ids.append(case.id)
+                    rows.append(reader.read(case).row)
+                held = LibraryColumns(self.revision, tuple(ids), CaseColumns.build(vocabulary.attributes, rows))
+                self._columns = {vocabulary.digest: held}
+            return held
 
     def keep_only(self, patient: str, origin: str, ids: Iterable[str]) -> int:
         """Remove the cases of `patient` from `origin` that are not among `ids`; how many went."""

@@ -166,6 +166,8 @@ class _Assembly:
                 visit.procedures.append((row.key, fact))
 
     def _place_condition(self, row: Row, fact: ConditionFact) -> None:
+        if fact.on_list and not row.encounter:
+            return
         visit = self._visit_of(row, fact.recorded or fact.onset)
         if visit is None:
             visit = self._visits[row.key] = _Visit(row.key)

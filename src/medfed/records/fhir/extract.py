@@ -163,6 +163,7 @@ def _condition(resource: Json, reading: Reading) -> Extracted:
         abatement,
         reading.past(resource.get("recordedDate"), "recordedDate"),
         any(url.endswith(_CAUSES) for url in causes),
+        "problem-list-item" in codes_of(resource.get("category"), "category"),
     )
     return Extracted(fact, _subject(resource, reading), _reference(resource, "encounter", reading))
 

@@ -65,6 +65,8 @@ class ConditionFact(Record, frozen=True, tag="condition"):
     abatement: Span | None
     recorded: Span | None
     is_complication: bool
+    on_list: bool
+    """An item of the problem list: without a visit it is history, never the diagnosis of a case."""
 
 
 class Measured(Record, frozen=True):

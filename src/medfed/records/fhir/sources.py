@@ -136,8 +136,8 @@ def _members(path: Path) -> Iterator[Stream]:
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    if member.flag_bits & 1:
-        raise InvalidInput("zip member: encrypted")
+    if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InvalidInput("zip member: encrypted, or packed in a way that is not supported")
     unpacked = 0
     try:
         with archive.open(member) as file:
@@ -145,8 +145,8 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes
                 unpacked += len(chunk)
                 _check_growth(member.compress_size, unpacked)
                 yield chunk.removeprefix(b"\xef\xbb\xbf") if unpacked == len(chunk) else chunk
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError):
-        raise InvalidInput("zip member: damaged, or packed in a way that is not supported") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        raise InvalidInput("zip member: damaged") from None
 
 
 def _refuse_member() -> Iterator[bytes]:
