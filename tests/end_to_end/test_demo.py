@@ -96,7 +96,7 @@ def test_the_story_is_told_within_eighty_columns_or_as_commands(tmp_path: Path) 
     for words in ("Four hospitals, 920 patients", "federated", "pooled", "points", "ledger head", "block "):
         assert words in done.stdout
     long = [line for line in done.stdout.splitlines() if len(line.rstrip()) > 80]
-    assert all("medfed ledger" in line or "head" in line or "genesis" in line or "seconds" in line for line in long), (
+    assert all("ledger verify" in line or "head" in line or "genesis" in line or "seconds" in line for line in long), (
         long
     )
 

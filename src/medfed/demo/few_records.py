@@ -27,7 +27,7 @@ _ROUNDS: Final = 10
 
 
 def few_records(
-    plan: Plan, prepared: Mapping[Name, PreparedData], repeats: int = 2
+    plan: Plan, prepared: Mapping[Name, PreparedData], repeats: int = 3
 ) -> list[tuple[int, Proportion, Proportion]]:
     """For each number of training patients kept: accuracy on own test patients of the own and of the federated model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -127,7 +128,8 @@ class Story:
         self.say("seconds      " + ", ".join(f"{part} {spent:.2f}" for part, spent in result.seconds.items()))
         self._title("Anyone can check it")
         self.say(f"ledger head  {tip.height}:{tip.block.hex()}")
-        self.say(f"medfed ledger verify {place.ledger} --blobs {place.ledger}.blobs \\")
+        program = "medfed" if shutil.which("medfed") else sys.argv[0]
+        self.say(f"{program} ledger verify {place.ledger} --blobs {place.ledger}.blobs \\")
         self.say(f"  --genesis {study.ledger.genesis_digest}")
         self.say(f"one bit changed in a copy, and verification says:\n    {result.tampering or 'NOTHING'}")
         self._title("Results")
