@@ -60,15 +60,15 @@ def sealing_key_of(name: str, generation: int = 0) -> bytes:
     return seeded_entropy(b"sealing" + encode((name, generation)))(1216)
 
 
-def founder(name: Name, role: Role) -> Founder:
+def founder(name: Name, role: Role, consortium: Name = "test") -> Founder:
     """A founder's entry with the seeded keys."""
-    return found(name, role, key_of(name), sealing_key_of(name))
+    return found(consortium, name, role, key_of(name), sealing_key_of(name))
 
 
 def make_genesis(hospitals: Iterable[Name] = FOUR, policy: Policy | None = None, consortium: str = "test") -> Genesis:
     """Hospitals, and one participant of every other role."""
-    founders = [founder(name, "hospital") for name in hospitals]
-    founders += [founder(name, role) for name, role in OTHERS.items()]
+    founders = [founder(name, "hospital", consortium) for name in hospitals]
+    founders += [founder(name, role, consortium) for name, role in OTHERS.items()]
     founders.sort(key=lambda entry: entry.name)
     return Genesis(consortium, START_MS, tuple(founders), policy or Policy())
 

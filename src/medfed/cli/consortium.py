@@ -58,7 +58,7 @@ def init(
     for site, role in roles:
         read_public(site)
         own = load_keystore(key_path(site), passphrase(f"Passphrase of {site}"))
-        founders.append(found(own.name, role, own.signing_key, own.sealing_key.public))
+        founders.append(found(name, own.name, role, own.signing_key, own.sealing_key.public))
         sealer = sealer or Sealer(own.name, own.signing_seed)
     founders.sort(key=lambda founder: founder.name)
     genesis = Genesis(name, wall_clock(), tuple(founders), Policy(difficulty=difficulty))

@@ -70,9 +70,12 @@ class Genesis(Record, dict=True):
         return digest_of("medfed/genesis", self)
 
 
-def found(name: Name, role: Role, signing_key: SigningKey, sealing_key: bytes, address: str = "") -> Founder:
-    """A founder's entry, signed with its key."""
-    proof = signing_key.sign(founding_proof_message(name, signing_key.public, sealing_key))
+def found(
+    consortium: Name, name: Name, role: Role, signing_key: SigningKey, sealing_key: bytes, address: str = ""
+) -> Founder:
+    """A founder's entry in one consortium, signed with its key."""
+    message = founding_proof_message(consortium, name, role, signing_key.public, sealing_key, address)
+    proof = signing_key.sign(message)
     return Founder(name, role, signing_key.public, sealing_key, proof, address)
 
 
@@ -91,7 +94,8 @@ def verify_genesis(genesis: Genesis) -> None:
     if not any(founder.role == "hospital" for founder in genesis.founders):
         raise InvalidInput("genesis: at least one founder must be a hospital")
     for founder in genesis.founders:
-        message = founding_proof_message(founder.name, founder.signing_key, founder.sealing_key)
+        keys = (founder.signing_key, founder.sealing_key)
+        message = founding_proof_message(genesis.consortium, founder.name, founder.role, *keys, founder.address)
         if not is_valid_signature(founder.signing_key, message, founder.proof):
             raise InvalidInput(f"genesis: the key proof of {founder.name} is not valid")
 

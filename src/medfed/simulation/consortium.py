@@ -31,9 +31,9 @@ class Consortium:
         return tuple(Sealer(name, self.keys[name].signing_seed) for name in hospitals)
 
 
-def founder_of(keys: SiteKeys, role: Role, address: str = "") -> Founder:
+def founder_of(consortium: Name, keys: SiteKeys, role: Role, address: str = "") -> Founder:
     """The founding entry of a site with these keys."""
-    return found(keys.name, role, keys.signing_key, keys.sealing_key.public, address)
+    return found(consortium, keys.name, role, keys.signing_key, keys.sealing_key.public, address)
 
 
 def make_consortium(
@@ -41,8 +41,8 @@ def make_consortium(
 ) -> Consortium:
     """A consortium of hospitals with these keys, and one organiser who proposes studies."""
     hospitals = {site.name: site for site in keys}
-    founders = [founder_of(site, "hospital") for site in hospitals.values()]
-    founders.append(founder_of(organiser, "organiser"))
+    founders = [founder_of(name, site, "hospital") for site in hospitals.values()]
+    founders.append(founder_of(name, organiser, "organiser"))
     founders.sort(key=lambda founder: founder.name)
     genesis = Genesis(name, created_ms, tuple(founders), policy or Policy())
     return Consortium(genesis, {**hospitals, organiser.name: organiser})

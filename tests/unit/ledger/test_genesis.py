@@ -119,3 +119,17 @@ def test_a_transaction_for_one_ledger_is_none_for_another_with_the_same_founders
     one, other = World.build(), World.build(consortium="other")
     receipt = other.engine.submit(one.sign("alpha", ChangeAddress("host:1")))[0]
     assert (receipt.height, receipt.code) == (None, "other-chain")
+
+
+def test_a_founders_proof_is_good_for_one_consortium_role_and_address() -> None:
+    genesis = make_genesis()
+    first = genesis.founders[0]
+    verify_genesis(genesis)
+    stolen = (
+        replace(genesis, consortium="elsewhere"),
+        replace(genesis, founders=(replace(first, role="auditor"), *genesis.founders[1:])),
+        replace(genesis, founders=(replace(first, address="somewhere:1"), *genesis.founders[1:])),
+    )
+    for made in stolen:
+        with pytest.raises(InvalidInput, match="key proof"):
+            verify_genesis(made)

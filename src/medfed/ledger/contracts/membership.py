@@ -202,9 +202,11 @@ def key_proof_message(chain: Digest, name: Name, signing_key: bytes, sealing_key
     return b"medfed/key-proof/1\0" + encode((chain, name, signing_key, sealing_key))
 
 
-def founding_proof_message(name: Name, signing_key: bytes, sealing_key: bytes) -> bytes:
-    """What a founder's key signs, before there is a chain to name."""
-    return b"medfed/founder/1\0" + encode((name, signing_key, sealing_key))
+def founding_proof_message(
+    consortium: Name, name: Name, role: Role, signing_key: bytes, sealing_key: bytes, address: str
+) -> bytes:
+    """What a founder's key signs, before there is a chain to name: which consortium it founds, as what, and where."""
+    return b"medfed/founder/1\0" + encode((consortium, name, role, signing_key, sealing_key, address))
 
 
 def admit(overlay: Overlay, new: Participant) -> None:

@@ -104,7 +104,7 @@ def test_rule_1_a_proof_for_another_ledger_is_none(world: World) -> None:
 
 def test_rule_1_a_founders_proof_is_none_for_admission(world: World) -> None:
     key, sealing = key_of("omega"), sealing_key_of("omega")
-    proof = key.sign(founding_proof_message("omega", key.public, sealing))
+    proof = key.sign(founding_proof_message("test", "omega", "hospital", key.public, sealing, ""))
     body = ProposeParticipant("omega", "hospital", key.public, sealing, "", proof)
     assert world.refuse("alpha", body) == "bad-key-proof"
 
