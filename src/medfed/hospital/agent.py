@@ -84,9 +84,7 @@ class Agent:
     def prepare(self) -> list[SignedTransaction]:
         """Everything of a step but the sending: what is returned is durable and must now be submitted."""
         view = self.engine.view()
-        self._check_history(view)
-        self._check_own_history(view)
-        self._outbox.prune(view)
+        self._take_note(view)
         self._outbox.renew(view)
         self._take_requests(view)
         self._wanted.clear()
@@ -116,9 +114,7 @@ class Agent:
             Tampered: as in `step`.
         """
         view = self.engine.view()
-        self._check_history(view)
-        self._check_own_history(view)
-        self._outbox.prune(view)
+        self._take_note(view)
         self._outbox.renew(view)
         work = f"sent/{sha256(encode(body)).hex()}"
         if work not in self._outbox.works:
@@ -209,6 +205,21 @@ class Agent:
             self._outbox.add(view, key, (body,))
         self.site.vault.delete(key)
 
+    def _take_note(self, view: StateView) -> None:
+        """Check what the ledger has come to since the last look, and remember it: one commit for all of it."""
+        seen, tip = self.site.vault.load("seen", Anchor), Anchor(view.tip.height, view.tip.block)
+        if seen == tip:
+            return
+        try:
+            with self.site.vault.transaction("seen"):
+                self._check_history(view, seen)
+                self.site.vault.store("seen", tip)
+                self._check_own_history(view)
+                self._outbox.prune(view)
+        except BaseException:
+            self._outbox.reload()
+            raise
+
     def _check_own_history(self, view: StateView) -> None:
         """A vault that is behind its own transactions was restored from a copy, or is not the only one with its keys.
 
@@ -242,15 +253,10 @@ class Agent:
                 self.site.vault.put(done, b"")
         return True
 
-    def _check_history(self, view: StateView) -> None:
+    def _check_history(self, view: StateView, seen: Anchor | None) -> None:
         """The ledger only grows; a view that does not extend the last block seen is `Tampered`."""
-        seen = self.site.vault.load("seen", Anchor)
-        tip = Anchor(view.tip.height, view.tip.block)
-        if seen == tip:
-            return
-        if seen is not None and (tip.height < seen.height or self.engine.block_id(seen.height) != seen.block):
+        if seen is not None and (view.tip.height < seen.height or self.engine.block_id(seen.height) != seen.block):
             raise Tampered(f"block {seen.height}: the ledger no longer holds the block that {self.site.name} has seen")
-        self.site.vault.store("seen", tip)
 
     def _refused(self, work: str, receipt: Receipt) -> None:
         self._not_before[work] = self.site.clock() + _RETRY_MS
