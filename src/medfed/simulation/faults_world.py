@@ -40,6 +40,7 @@ from medfed.simulation.world import make_site, propose_study
 __all__ = ["FaultWorld"]
 
 CALM: Final = Rates()
+_LATE_MS: Final = 15_000
 _PASSES: Final = 600
 _MOST_PAUSES: Final = 24
 """Most turns of everybody after the faults have stopped."""
@@ -383,9 +384,14 @@ class FaultWorld:
     # --- parts ----------------------------------------------------------------------------------------------------
 
     def _pass_deadline(self) -> None:
-        due = due_at(self.history.now, self.study)
-        pause = self.study.phase == "paused" or due is None
-        self.clock.now_ms = max(self.clock.now_ms + 2_500, 0 if pause or due is None else due + 1)
+        """Move on to late in the phase, so that all still have their say, and only then past its deadline."""
+        due, now = due_at(self.history.now, self.study), self.clock()
+        if due is None or self.study.phase == "paused":
+            self.clock.advance(2_500)
+        elif due - now > 2 * _LATE_MS:
+            self.clock.advance(due - now - _LATE_MS)
+        else:
+            self.clock.advance(max(2_500, due + 1 - now))
 
     def _serves(self, name: Name) -> bool:
         return name in self.sites and self.sites[name].gone != "absent"
