@@ -7,14 +7,15 @@ gets is what somebody put, or an error of the kind that a real store gives.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from medfed.blobs import MemoryBlobs
 from medfed.errors import Tampered, Unavailable
 from medfed.identifiers import Digest, Name, short
 
-__all__ = ["BlobFaults", "SiteBlobs"]
+__all__ = ["BlobFaults", "SiteBlobs", "spoil_newest"]
 
 Effect = Callable[[str], None]
 
@@ -110,3 +111,22 @@ class SiteBlobs:
             raise Unavailable(f"blob {short(digest)}: not in this store")
         if (digest, self._name) in self._faults.damaged:
             raise Tampered(f"blob {short(digest)}: the bytes do not match the digest")
+
+
+def spoil_newest(faults: BlobFaults, names: Sequence[Name], rng: random.Random) -> str:
+    """Let something happen to the newest blob that is not gone: late or damaged for one, or lost for all but its owner.
+
+    Returns what happened, in words.
+    """
+    digest = [digest for digest in faults.held if digest not in faults.gone][-1]
+    name = rng.choice(names)
+    kind = rng.choice(("late", "late", "damaged", "lost"))
+    if kind == "damaged":
+        faults.damaged.add((digest, name))
+    elif kind == "lost" and len(faults.held[digest]) == 1:
+        owner = next(iter(faults.held[digest]))
+        faults.gone.add(digest)
+        faults.hide(digest, set(names) - {owner})
+    else:
+        faults.hide(digest, {name} - faults.held[digest])
+    return f"blob {digest.hex()[:8]} is {kind} for {name if kind != 'lost' else 'all'}"

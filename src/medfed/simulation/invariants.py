@@ -138,8 +138,12 @@ class Watch:
             raise InvariantBroken(f"round {record.number}: the released sum is not the sum of the survivors' vectors")
 
 
-def verify_privacy(cast: Cast, witness: Witness, corrupt: Collection[Name], gone: Collection[Name]) -> int:
+def verify_privacy(
+    cast: Cast, witness: Witness, corrupt: Collection[Name], gone: Collection[Name], only: int | None = None
+) -> int:
     """Rules 5 and 6 against every coalition of the largest size that contains all liars; returns how many.
+
+    `only` picks one of them, by number.
 
     Raises:
         InvariantBroken: says which coalition computes what.
@@ -149,15 +153,16 @@ def verify_privacy(cast: Cast, witness: Witness, corrupt: Collection[Name], gone
     if spare < 0:
         return 0
     others = [name for name in cast.names if name not in liars]
-    tried = 0
-    for more in itertools.combinations(others, spare):
-        tried += 1
+    choices = list(itertools.combinations(others, spare))
+    if only is not None:
+        choices = [choices[only % len(choices)]]
+    for more in choices:
         coalition = {*liars, *more}
         found = broken_promises(witness.published, coalition, gone, cast.quorum)
         if found:
             raise InvariantBroken(f"{', '.join(sorted(coalition))}: {found[0]}")
     _verify_no_difference(witness, gone)
-    return tried
+    return len(choices)
 
 
 def verify_numbers(witness: Witness, coalition: Iterable[Name]) -> int:
