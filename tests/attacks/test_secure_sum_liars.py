@@ -18,7 +18,8 @@ from medfed.ledger.contracts.survivors import ConfirmSurvivors, ReportMissing
 from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.transaction import SignedTransaction
 from medfed.simulation import byzantine
-from medfed.simulation.byzantine_acts import ACTS, SPAM
+from medfed.simulation.byzantine_acts import ACTS
+from medfed.simulation.byzantine_spam import SPAM
 from medfed.simulation.faults import Cast
 from medfed.simulation.faults_study import STUDY
 from medfed.simulation.faults_world import FaultWorld

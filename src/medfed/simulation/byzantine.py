@@ -23,7 +23,8 @@ from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Anchor, Body, SignedTransaction, Transaction, sign
 from medfed.ledger.transition import next_sequence
-from medfed.simulation.byzantine_acts import ACTS, SPAM, Scene
+from medfed.simulation.byzantine_acts import ACTS, Scene
+from medfed.simulation.byzantine_spam import SPAM
 from medfed.simulation.faults_blobs import BlobFaults
 
 __all__ = ["ByzantineHospital"]

@@ -15,21 +15,18 @@ from msgspec.structs import replace
 
 from medfed.crypto.escrow import SealedShare
 from medfed.hospital.site import Site
-from medfed.identifiers import sha256
 from medfed.ledger.contracts.agreement import Attest
-from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy
 from medfed.ledger.contracts.keying import ComplainAboutPair, Enrol, KeysReady, SealPairSecrets
-from medfed.ledger.contracts.membership import ProposeRemoval, VoteOnRemoval
 from medfed.ledger.contracts.reveals import OpenedShare, PairSeed, RevealSeeds, RevealShares
 from medfed.ledger.contracts.rounds import Round
-from medfed.ledger.contracts.studies import Rejoin, SealedSecret, Study
+from medfed.ledger.contracts.studies import SealedSecret, Study
 from medfed.ledger.contracts.survivors import ConfirmSurvivors, RefuseSurvivors, ReportMissing
 from medfed.ledger.contracts.updates import SubmitUpdate, submission
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 from medfed.simulation.faults_blobs import BlobFaults
 
-__all__ = ["ACTS", "SPAM", "Scene"]
+__all__ = ["ACTS", "Scene"]
 
 
 @dataclass(frozen=True)
@@ -269,72 +266,3 @@ ACTS: Final[Mapping[type, Sequence[tuple[str, Act]]]] = {
     RevealShares: (("no shares", _silence), ("wrong share", _wrong_share), ("shares twice", _twice)),
     Attest: (("no attestation", _silence), ("wrong attestation", _wrong_attestation)),
 }
-
-
-# --- at any time ---------------------------------------------------------------------------------------------------
-
-
-def _advance(scene: Scene) -> Sequence[Body]:
-    return (Advance(scene.study.study),)
-
-
-def _votes(scene: Scene) -> Sequence[Body]:
-    study = scene.study.study
-    return (ResumeStudy(study), ResumeStudy(study), AbortStudy(study, "no-reason"), AbortStudy(study, "no-reason"))
-
-
-def _removal(scene: Scene) -> Sequence[Body]:
-    target = scene.rng.choice(scene.others())
-    return (ProposeRemoval(target), VoteOnRemoval(target, True))
-
-
-def _rejoin(scene: Scene) -> Sequence[Body]:
-    return (Rejoin(scene.study.study),)
-
-
-def _replay(scene: Scene) -> Sequence[Body]:
-    """Something it said before, for this or the next round or attempt."""
-    found = [body for body in scene.said if hasattr(body, "attempt")]
-    if not found or scene.current is None:
-        return ()
-    body: Any = scene.rng.choice(found)
-    moved = replace(body, round=scene.current.number, attempt=scene.current.attempt)
-    later = (replace(body, attempt=body.attempt + 1), replace(body, round=body.round + 1))
-    return (scene.rng.choice((body, moved, *later)),)
-
-
-def _early_reveal(scene: Scene) -> Sequence[Body]:
-    """Before all have confirmed."""
-    current = scene.current
-    if current is None:
-        return ()
-    place = (scene.study.study, current.number, current.attempt)
-    shares = tuple(OpenedShare(name, scene.bytes(33)) for name in scene.some(current.roster))
-    return (RevealSeeds(*place, scene.bytes(32), ()), RevealShares(*place, shares))
-
-
-def _late_complaint(scene: Scene) -> Sequence[Body]:
-    return (ComplainAboutPair(scene.study.study, scene.rng.choice(scene.others())),)
-
-
-def _garbage_update(scene: Scene) -> Sequence[Body]:
-    """For an attempt whose roster it may not be on."""
-    current = scene.current
-    if current is None:
-        return ()
-    blob = scene.bytes(64)
-    base = scene.study.base or scene.bytes(32)
-    place = (scene.study.study, current.number, current.attempt)
-    return (SubmitUpdate(*place, base, True, sha256(blob), 64, scene.bytes(32)),)
-
-
-SPAM: Final[Sequence[tuple[str, Callable[[Scene], Sequence[Body]]]]] = (
-    ("advance before the deadline", _advance),
-    ("double votes", _votes),
-    ("removal of an honest hospital", _removal),
-    ("rejoin", _rejoin),
-    ("replay", _replay),
-    ("early reveal", _early_reveal),
-    ("complaint after keying", _late_complaint),
-    ("update out of turn", _garbage_update),
-)
