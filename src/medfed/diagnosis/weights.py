@@ -22,7 +22,7 @@ from medfed.errors import InvalidInput
 from medfed.records.columns import NUMBER_MISSING, NUMBER_STEPS, CaseColumns
 from medfed.records.vocabulary import Attribute, CodedAttribute, FlagAttribute, NumberAttribute
 
-__all__ = ["STEPS", "OutcomeCounts", "PairSums", "count_outcomes", "learned_weights", "pair_sums"]
+__all__ = ["STEPS", "OutcomeCounts", "PairSums", "count_outcomes", "learned_weights", "pair_sums", "sums_of_counts"]
 
 STEPS: Final = 63
 """A similarity of 1 as an integer; numbers are counted in as many bins and one more."""

@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS resource (
     key TEXT PRIMARY KEY, alias TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, encounter TEXT NOT NULL,
     needs TEXT NOT NULL, version TEXT NOT NULL, digest BLOB NOT NULL, seen INTEGER NOT NULL, changed INTEGER NOT NULL,
     source INTEGER NOT NULL, path TEXT NOT NULL, owner TEXT, state TEXT NOT NULL, fact BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS resource_of_owner ON resource (owner) WHERE owner IS NOT NULL;
+CREATE INDEX IF NOT EXISTS resource_alias ON resource (alias) WHERE alias != '';
 """
 
 Stored = Literal["made", "unchanged"]

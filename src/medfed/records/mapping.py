@@ -108,6 +108,8 @@ class FeatureMap(Record, frozen=True):
     levels: Annotated[int, Meta(ge=0, le=20)] = 0
     """Of a code made of levels, how many to skip at its start and how many to take; 0 takes all."""
     where: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
+    where_starts: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
+    """Columns with what a row's cell has to start with."""
 
 
 class DiagnosisMap(Record, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from medfed.errors import InvalidInput
@@ -38,7 +39,14 @@ def parse_moment(text: object, zone_minutes: int = 0) -> Moment:
     Raises:
         InvalidInput: not a date, or one that does not exist or lies outside the years 1850 to 2200.
     """
-    match = _PATTERN.match(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        raise InvalidInput("date: expected a text")
+    return _parse(text, zone_minutes)
+
+
+@lru_cache(maxsize=2048)  # a visit's resources share their moments
+def _parse(text: str, zone_minutes: int) -> Moment:
+    match = _PATTERN.match(text)
     if match is None:
         raise InvalidInput("date: expected YYYY, YYYY-MM, YYYY-MM-DD or a time with a zone")
     year, month, day, hour, minute, second, zone = match.groups()

@@ -17,7 +17,7 @@ from medfed.records.mapping import Column, DiagnosisMap, FeatureMap, TableMap, T
 from medfed.records.moments import parse_moment
 from medfed.records.units import annotate
 
-__all__ = ["Cells", "coding_of", "features_of", "fits", "number_of", "seconds_of", "treatment_of"]
+__all__ = ["Cells", "coding_of", "features_of", "fits", "number_of", "seconds_of", "starts", "treatment_of"]
 
 Cells = Mapping[str, str]
 _SECONDS: Final = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400}
@@ -27,6 +27,11 @@ _DOSE: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?:\s*-\s*(?P<high>\d+(?:\.
 def fits(cells: Cells, where: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether a row has one of the wanted cells in each of the columns."""
     return all(cells.get(column) in wanted for column, wanted in where.items())
+
+
+def starts(cells: Cells, where: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a row's cells start with one of the wanted texts in each of the columns."""
+    return all(cells.get(column, "").startswith(wanted) for column, wanted in where.items())
 
 
 def seconds_of(cells: Cells, column: str, table: TableMap) -> int | None:

@@ -19,7 +19,7 @@ from medfed.records.coding import Coding
 from medfed.records.library import Library
 from medfed.records.mapping import Column, DiagnosisMap, FeatureMap, Mapping
 from medfed.records.report import ImportReport
-from medfed.records.table_cells import Cells, coding_of, features_of, fits, number_of, seconds_of, treatment_of
+from medfed.records.table_cells import Cells, coding_of, features_of, fits, number_of, seconds_of, starts, treatment_of
 from medfed.records.table_files import read_header, read_rows
 
 __all__ = ["import_tables"]
@@ -229,7 +229,7 @@ class _Import:
                 draft.explain(row, "left out by the mapping, or all its cells are missing")
 
     def _add_features(self, number: int, block: FeatureMap, row: _Staged, draft: _Draft, index: int) -> None:
-        if not fits(row.cells, block.where):
+        if not (fits(row.cells, block.where) and starts(row.cells, block.where_starts)):
             return
         table = self._mapping.tables[block.table]
         for found in features_of(self._mapping.name, row.cells, block, table, self._columns[number]):
@@ -296,6 +296,8 @@ class _Import:
         for block in (*mapping.features, *mapping.diagnoses, *mapping.treatments):
             if block.table == name:
                 named |= {block.time, *block.where}
+        for block in mapping.features:
+            named |= set(block.where_starts) if block.table == name else set()
         for block in mapping.diagnoses:
             named |= {block.column} if block.table == name else set()
         for block in mapping.treatments:

@@ -35,8 +35,6 @@ _DEEPEST_BUNDLE: Final = 3
 _TYPE: Final = re.compile(rb'^\s*\{(?:\s*"(?:id|language)"\s*:\s*"[^"]*"\s*,)*\s*"resourceType"\s*:\s*"(\w+)"')
 _NAME: Final = re.compile(r"[A-Z][A-Za-z]{2,40}\Z")
 _ENDINGS: Final = (".json", ".ndjson", ".jsonl", ".json.gz", ".ndjson.gz", ".jsonl.gz", ".zip")
-_SIGNS: Final = (b"modifierExtension", b"implicitRules", b"\\u")
-"""Without any of these in its bytes a resource has no modifier; an escape could spell one."""
 _DAY: Final = 86_400
 
 
@@ -238,7 +236,8 @@ class _Import:
         try:
             if kind == "?":
                 raise Unusable("resourceType", "is missing or no name of a type")
-            if any(sign in data for sign in _SIGNS):
+            # Bytes without any of these hold no modifier; an escape could spell one.
+            if b"modifierExtension" in data or b"implicitRules" in data or b"\\u" in data:
                 refuse_modifiers(resource)
             found = extract(resource, replace(self._reading, base=place.base) if place.base else self._reading)
         except Unusable as error:

@@ -30,9 +30,9 @@ _RESOLVE: Final = (
     """INSERT OR IGNORE INTO touched SELECT r.owner FROM resource m JOIN resource r
         ON r.needs != '' AND (r.needs = m.key OR r.needs = m.alias)
         WHERE m.kind = 'Medication' AND m.changed = :number AND r.owner IS NOT NULL""",
-    f"UPDATE resource AS r SET state = '', owner = {_ROOT} "  # noqa: S608 - made of constants of this module
+    f"UPDATE OR FAIL resource AS r SET state = '', owner = {_ROOT} "  # noqa: S608 - made of constants of this module
     f"WHERE r.kind != 'Medication' AND (r.changed = :number OR r.owner IS NOT {_ROOT})",
-    """UPDATE resource AS r SET state = CASE
+    """UPDATE OR FAIL resource AS r SET state = CASE
             WHEN r.kind = 'Patient' THEN 'its links to other patients go in circles'
             WHEN EXISTS (SELECT 1 FROM person WHERE name = r.subject)
                 THEN 'refers to a patient whose links go in circles'
@@ -40,7 +40,8 @@ _RESOLVE: Final = (
         WHERE r.owner IS NULL AND r.kind != 'Medication'""",
     "DROP TABLE person",
 )
-"""Whom each resource belongs to, and who is touched by that."""
+"""Whom each resource belongs to, and who is touched by that. `OR FAIL` because SQLite would otherwise keep every page
+that a statement changes in memory, to undo that statement alone; here an error undoes the whole import."""
 
 
 class Staged(NamedTuple):
@@ -79,6 +80,7 @@ class Staging:
         self._pending: dict[str, Staged] = {}
         last = self._db.execute("SELECT coalesce(max(seen), 0) FROM resource").fetchone()[0]
         self.number = int(last) + 1
+        self._anybody_withdrew = self._db.execute("SELECT 1 FROM withdrawn LIMIT 1").fetchone() is not None
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (owner TEXT PRIMARY KEY) WITHOUT ROWID")
         self._db.execute("DELETE FROM touched")
 
@@ -123,13 +125,15 @@ class Staging:
         held = {row[0]: row[1:] for row in self._db.execute(query, tuple(pending))}
         fresh: list[tuple[object, ...]] = []
         for key, staged in pending.items():
-            if self._library.is_withdrawn(staged.subject or key) or (
-                staged.kind == "Patient" and staged.alias and self._library.is_withdrawn(staged.alias)
-            ):
+            if self._anybody_withdrew and self._is_withdrawn(staged):
                 self._explain(staged, "consent is withdrawn")
             elif key not in held or self._replaces(staged, *held[key]):
                 fresh.append((*staged[:8], self.number, self.number, staged.source, staged.path, None, "", staged.fact))
         self._db.executemany(_INSERT, fresh)
+
+    def _is_withdrawn(self, staged: Staged) -> bool:
+        names = (staged.key, staged.alias) if staged.kind == "Patient" else (staged.subject,)
+        return any(name and self._library.is_withdrawn(name) for name in names)
 
     def _replaces(self, staged: Staged, digest: Digest, version: str, seen: int) -> bool:
         """Whether `staged` takes the place of the resource held under its key."""
@@ -169,8 +173,6 @@ class Staging:
     def resolve(self) -> None:
         """Work out whom every resource belongs to, and which patients have changed."""
         self.flush()
-        self._db.execute("CREATE INDEX IF NOT EXISTS resource_of_owner ON resource (owner)")
-        self._db.execute("CREATE INDEX IF NOT EXISTS resource_alias ON resource (alias) WHERE alias != ''")
         self._db.execute("CREATE TEMP TABLE person (name TEXT PRIMARY KEY, root TEXT) WITHOUT ROWID")
         self._db.executemany("INSERT OR IGNORE INTO person VALUES (?, ?)", self._persons())
         for statement in _RESOLVE:
@@ -220,16 +222,17 @@ class Staging:
 
     def mark(self, states: dict[str, str]) -> None:
         """Write down what became of each resource: `used`, or why not."""
-        self._db.executemany("UPDATE resource SET state = ? WHERE key = ?", [(s, key) for key, s in states.items()])
+        self._db.executemany(
+            "UPDATE OR FAIL resource SET state = ? WHERE key = ?", [(s, key) for key, s in states.items()]
+        )
 
     def settle(self) -> None:
         """Count every resource of this import as used or explained."""
         self._db.execute(
-            "UPDATE resource SET state = 'no drug that is used refers to it' WHERE kind = 'Medication' AND state = ''"
+            "UPDATE OR FAIL resource SET state = 'no drug that is used refers to it' "
+            "WHERE kind = 'Medication' AND state = ''"
         )
-        rows = self._db.execute(
-            "SELECT source, path, kind, state FROM resource WHERE seen = ? ORDER BY source, rowid", (self.number,)
-        )
+        rows = self._db.execute("SELECT source, path, kind, state FROM resource WHERE seen = ?", (self.number,))
         for source, path, kind, state in rows:
             if state == "used":
                 self._report.used += 1
