@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from medfed.ledger.contracts.deadlines import ResumeStudy
 from medfed.ledger.contracts.membership import ProposeRemoval, VoteOnRemoval
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, WithdrawFromStudy, study_record
+from medfed.ledger.contracts.updates import SubmitUpdate
 
 Present = Callable[[Name, Study, Round | None], bool]
 
@@ -202,3 +204,29 @@ def test_who_withdraws_after_a_failed_round_must_be_removed_before_the_rest_can_
         request(world.vaults[name], ResumeStudy(STUDY))
     assert drive(world).phase == "completed"
     assert survivors_of(world)[-1][2] == ("beta", "delta", "gamma")
+
+
+def test_a_restored_vault_does_not_confirm_with_seeds_that_are_not_those_of_the_update_on_the_ledger() -> None:
+    """The copy was made before the update, and the update arrived only after the restored agent had drawn another."""
+    world = TestWorld.build(small_plan(NAMES, rounds=2))
+    world.propose()
+    while (current := state_of(world)[1]) is None or current.number < 1:
+        drive(world, lambda name, study, current: current is None or current.number < 1, passes=1)
+    copied = sqlite3.connect(":memory:", isolation_level=None)
+    world.vaults["gamma"]._connection.backup(copied)
+    (late,) = [
+        signed for signed in world.agents["gamma"].prepare() if isinstance(signed.transaction.body, SubmitUpdate)
+    ]
+    world.vaults["gamma"]._connection.close()
+    world.vaults["gamma"]._connection = copied
+    world.restart("gamma")
+    world.agents["gamma"].prepare()
+    assert world.engine.submit(late)[0].accepted
+
+    def present(name: Name, study: Study, current: Round | None) -> bool:
+        return not (name == "gamma" and current is not None and current.phase == "reveal" and current.number == 1)
+
+    study = drive(world, present)
+    assert study.phase == "completed"
+    assert study.expelled == ()
+    assert survivors_of(world)[1][2] == ("alpha", "beta", "delta")
