@@ -1,0 +1,111 @@
+"""Where a simulated job's time goes, by part: wraps what the parts call while it measures, and puts everything back.
+
+Parts never overlap: what one spends inside another counts for the inner one only. Everything cryptographic counts as
+encryption, but for the ledger's own signatures and hashes, which are the ledger's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from medfed.blobs import DirectoryBlobs, MemoryBlobs
+from medfed.hospital import aggregation, outbox, progress, vault
+from medfed.hospital.duties import confirming, joining, keying, revealing, updating
+from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.ledger.engines.memory import MemoryEngine
+
+CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
+    (updating, "contribution", "training"),
+    (updating, "encode_vector", "encryption"),
+    (updating, "mask_update", "encryption"),
+    (updating, "attempt_seed", "encryption"),
+    (updating, "sha256", "encryption"),
+    (aggregation, "unmask_sum", "encryption"),
+    (aggregation, "decode_sum", "encryption"),
+    (confirming, "make_escrow", "encryption"),
+    (confirming, "attempt_seed", "encryption"),
+    (revealing, "open_share", "encryption"),
+    (keying, "seal_pair_secret", "encryption"),
+    (keying, "open_pair_secret", "encryption"),
+    (progress, "ratchet", "encryption"),
+    (vault, "encrypt", "encryption"),
+    (vault, "decrypt", "encryption"),
+    (outbox, "sign", "ledger"),
+    (EmbeddedEngine, "submit", "ledger"),
+    (EmbeddedEngine, "view", "ledger"),
+    (EmbeddedEngine, "block_id", "ledger"),
+    (MemoryEngine, "submit", "ledger"),
+    (MemoryEngine, "view", "ledger"),
+    (MemoryEngine, "block_id", "ledger"),
+    (DirectoryBlobs, "put", "blobs"),
+    (MemoryBlobs, "put", "blobs"),
+    (joining, "cases_root", "training"),
+)
+"""Where each name is looked up, the name, and its part."""
+PARTS: Final = ("training", "encryption", "ledger", "blobs", "vault commits")
+
+
+class Parts:
+    """Seconds by part of one clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        self._clock = clock
+        self._inner = 0.0
+
+    @contextmanager
+    def measuring(self) -> Generator[None]:
+        """Measure everything that runs inside."""
+        originals = [(place, name, getattr(place, name)) for place, name, _ in CALLS]
+        transaction = vault.Vault.transaction
+        for place, name, part in CALLS:
+            setattr(place, name, self._timed(getattr(place, name), part))
+        vault.Vault.transaction = self._timed_commits(transaction)
+        try:
+            yield
+        finally:
+            vault.Vault.transaction = transaction
+            for place, name, original in originals:
+                setattr(place, name, original)
+
+    @contextmanager
+    def part(self, name: str) -> Generator[None]:
+        """Count what runs inside for `name`."""
+        outer, self._inner = self._inner, 0.0
+        start = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - start
+            self.seconds[name] += spent - self._inner
+            self._inner = outer + spent
+
+    def _timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            with self.part(part):
+                return function(*arguments, **named)
+
+        return run
+
+    def _timed_commits(self, transaction: Callable[..., Any]) -> Callable[..., Any]:
+        """Only beginning and committing: what happens in between counts for itself."""
+
+        @contextmanager
+        def run(of: vault.Vault, name: str) -> Generator[None]:
+            inside = transaction(of, name)
+            with self.part("vault commits"):
+                inside.__enter__()
+            try:
+                yield
+            except BaseException:
+                if not inside.__exit__(*sys.exc_info()):
+                    raise
+            else:
+                with self.part("vault commits"):
+                    inside.__exit__(None, None, None)
+
+        return run
