@@ -102,7 +102,7 @@ class Watch:
     def _check_penalties(self, study: Study, corrupt: Collection[Name]) -> None:
         """Rule 3, and that honest hospitals name one base."""
         honest = [name for name in self.cast.honest if name not in corrupt]
-        blamed = sorted(set(study.expelled) & set(honest))
+        blamed = sorted(set(study.expelled) & set(self.cast.honest))
         if blamed:
             raise InvariantBroken(f"{blamed[0]} is honest and was expelled")
         named = {base for voter, base, _, _ in study.base_votes if voter in honest}
