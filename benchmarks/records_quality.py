@@ -129,24 +129,36 @@ def evaluate(
     queries: dict[int, Row],
     mask: Mask,
 ) -> np.ndarray:
-    """For each query: top-1, top-3, best similarity."""
+    """For each query: top-1, top-3, best similarity, number of the case."""
     columns, labels = table.part(train)
     index = CaseIndex(columns, weights, beta)
     rng = np.random.default_rng(0)
     voters = choose_voters(table, train, index, [mask(table.rows[n], rng) for n in np.flatnonzero(train)])
-    results: list[tuple[float, float, float]] = []
+    results: list[tuple[float, float, float, float]] = []
     for number, row in queries.items():
         hits = index.search(Query(row, voters))
         order = ranked(hits.scores, labels[hits.rows])
         best = float(hits.scores[0]) if len(hits.scores) else 0.0
-        results.append((float(order[:1] == [table.labels[number]]), float(table.labels[number] in order[:3]), best))
-    return np.array(results).reshape(-1, 3)
+        first, among = order[:1] == [table.labels[number]], table.labels[number] in order[:3]
+        results.append((float(first), float(among), best, float(number)))
+    return np.array(results).reshape(-1, 4)
 
 
-def interval(values: npt.NDArray[np.float64], rng: np.random.Generator) -> str:
-    """Mean with the 95 % bootstrap interval over the queries."""
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(500)]
+def interval(
+    values: npt.NDArray[np.float64], rng: np.random.Generator, cases: npt.NDArray[np.float64] | None = None
+) -> str:
+    """Mean with the 95 % bootstrap interval over the cases; a case asked several times is drawn with all its queries."""
+    _, numbers = np.unique(np.arange(len(values)) if cases is None else cases, return_inverse=True)
+    sums, counts = np.bincount(numbers, values), np.bincount(numbers)
+    drawn = rng.integers(0, len(sums), (500, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return f"{values.mean():.3f} [{np.quantile(means, 0.025):.3f}, {np.quantile(means, 0.975):.3f}]"
+
+
+def pair(results: np.ndarray, rng: np.random.Generator) -> str:
+    """Top-1 and top-3 with their intervals."""
+    cases = results[:, 3] if results.shape[1] > 3 else None
+    return f"top-1 {interval(results[:, 0], rng, cases)}  top-3 {interval(results[:, 1], rng, cases)}"
 
 
 def dirichlet_hospitals(labels: npt.NDArray[np.int64], number: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -210,15 +222,12 @@ def report_symptoms(data: Path, seeds: int) -> None:
         found = symptoms(cases, seeds, (0.25, 0.0, 1.0), learn=True, own_only=mask is mask_each, mask=mask)
         for name, results in found.items():
             sure = results[:, 2] >= 0.7
-            right = interval(results[sure, 0], rng) if sure.any() else "-"
-            print(
-                f"    {name:12} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}  "
-                f"best >= .7 in {sure.mean():.3f}, right there {right}"
-            )
+            right = interval(results[sure, 0], rng, results[sure, 3]) if sure.any() else "-"
+            print(f"    {name:12} {pair(results, rng)}  best >= .7 in {sure.mean():.3f}, right there {right}")
     noisy = with_nuisance(cases, 40, 0.3, np.random.default_rng(7))
     print("  with 40 nuisance symptoms, each symptom hidden with probability 1/2")
     for name, results in symptoms(noisy, seeds, (0.25,), learn=True).items():
-        print(f"    {name:12} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}")
+        print(f"    {name:12} {pair(results, rng)}")
 
 
 def eicu_cases(data: Path) -> list[Case]:
@@ -341,7 +350,7 @@ def report_eicu(data: Path) -> None:
         print(f"  {title}")
         found = eicu(chosen, plain)
         for name, results in found.items():
-            print(f"    {name:10} top-1 {interval(results[:, 0], rng)}  top-3 {interval(results[:, 1], rng)}")
+            print(f"    {name:10} {pair(results, rng)}")
         if plain:
             ahead = found["learned"][:, :2] - found["look-up"]
             print(f"    learned less look-up: top-1 {interval(ahead[:, 0], rng)}  top-3 {interval(ahead[:, 1], rng)}")

@@ -284,11 +284,12 @@ class _Nearest:
         rows = np.concatenate([self._rows, better + start])
         kept = np.concatenate([self._scores, scores[better]])
         if len(rows) > self._wanted:
-            # A stable sort keeps the lower row of two that are equal.
-            order = np.argsort(-kept, kind="stable")[: self._wanted]
-            order.sort()
+            self._least = np.partition(kept, len(kept) - self._wanted)[len(kept) - self._wanted]
+            above = np.flatnonzero(kept > self._least)
+            # Of those that are equal to the last one that fits, the lower rows stay.
+            equal = np.flatnonzero(kept == self._least)[: self._wanted - len(above)]
+            order = np.sort(np.concatenate([above, equal]))
             rows, kept = rows[order], kept[order]
-            self._least = kept.min()
         self._rows, self._scores = rows, kept
 
     def rows(self) -> npt.NDArray[np.intp]:

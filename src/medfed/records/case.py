@@ -6,11 +6,13 @@ bounds by `check_case`; the library stores none that was not. Nothing here may p
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
 from medfed.encoding import Record, decode, encode
+from medfed.errors import InvalidInput
 from medfed.records.coding import Coding, ConceptKey
 
 __all__ = [
@@ -39,6 +41,7 @@ FeatureKind = Literal["finding", "measurement", "history", "allergy", "medicatio
 CourseStatus = Literal["resolved", "improved", "unchanged", "worse", "died", "unknown"]
 
 Comparator = Literal["", "<", "<=", ">=", ">"]
+_PATH: Final = re.compile(r"`\$\.([\w.\[\]]+)`")
 _Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 _Amount = Annotated[float, Meta(gt=0, le=1e12)]
 _Days = Annotated[float, Meta(ge=0, le=60_000)]
@@ -134,4 +137,9 @@ def check_case(case: Case) -> Case:
     Raises:
         InvalidInput: one is not; the message names the field, never its value.
     """
-    return decode(encode(case), Case)
+    try:
+        return decode(encode(case), Case)
+    except InvalidInput as error:
+        # The decoder's message may quote the value; only the path in it is passed on.
+        path = _PATH.search(str(error))
+        raise InvalidInput(f"case: {path[1] if path else 'a field'} is out of its bounds") from None

@@ -206,6 +206,9 @@ class Library:
             self.connection.executemany("DELETE FROM resource WHERE subject = ?", [(name,) for name in names])
             gone = self.connection.execute("DELETE FROM patient_case WHERE patient = ?", (patient,)).rowcount
             self._touch()
+        if not self._depth:
+            # The write-ahead log still holds what was just erased.
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
 
     def is_withdrawn(self, patient: str) -> bool:

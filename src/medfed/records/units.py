@@ -91,14 +91,14 @@ class UnitConverter:
 
     def _quantity(self, code: str) -> Any:
         if len(code) > _LONGEST or not _ANNOTATION.sub("", code):
-            raise InvalidInput(f"unit of {len(code)} characters: expected a UCUM code")
+            raise InvalidInput("unit: expected a UCUM code")
         if self._registry is None:
             self._registry = _load_registry()
         try:
             quantity = self._registry.from_ucum(_ANNOTATION.sub("", code))
             quantity.dimensionality  # noqa: B018 - raises where it is no quantity
         except Exception:  # noqa: BLE001 - lark's and pint's errors have no common ancestor
-            raise InvalidInput(f"unit {code!r}: not a UCUM code") from None
+            raise InvalidInput("unit: not a UCUM code") from None
         return quantity
 
 

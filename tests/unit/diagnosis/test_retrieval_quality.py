@@ -28,7 +28,7 @@ def test_the_table_has_304_distinct_cases_of_41_diseases(cases: list[Case]) -> N
 @pytest.mark.slow
 def test_with_half_of_the_symptoms_hidden_the_default_reading_finds_the_disease(cases: list[Case]) -> None:
     found = symptoms(cases, 1, (0.25, 0.0), learn=False)
-    top_1, top_3, _ = found["beta 0.25"].mean(axis=0)
+    top_1, top_3 = found["beta 0.25"][:, :2].mean(axis=0)
     # 304 queries: the standard error of a share of .9 is .017, so the bars of five seeds are taken with two of them.
     assert top_1 >= 0.89 - 0.034
     assert top_3 >= 0.94 - 0.027

@@ -94,7 +94,6 @@ def test_nothing_of_a_withdrawn_patient_stays_in_the_file(library: Library, tmp_
     library.put(case(library, f"stay/{secret}", secret), "test")
     library.put(case(library, "other", "p2"), "test")
     library.withdraw(secret)
-    library.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     library.close()
     assert all(secret.encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
