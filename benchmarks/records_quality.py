@@ -147,7 +147,8 @@ def evaluate(
 def interval(
     values: npt.NDArray[np.float64], rng: np.random.Generator, cases: npt.NDArray[np.float64] | None = None
 ) -> str:
-    """Mean with the 95 % bootstrap interval over the cases; a case asked several times is drawn with all its queries."""
+    """Mean with the 95 % bootstrap interval over the cases; a case asked several times is drawn with all
+    its queries."""
     _, numbers = np.unique(np.arange(len(values)) if cases is None else cases, return_inverse=True)
     sums, counts = np.bincount(numbers, values), np.bincount(numbers)
     drawn = rng.integers(0, len(sums), (500, len(sums)))
