@@ -24,14 +24,14 @@ def render(sections: Sequence[Section]) -> str:
 
 def render_section(section: Section) -> str:
     """Title, note and table."""
-    return f"## {section.title}\n\n{section.note}\n\n{table(section.head, section.rows)}"
+    return f"## {section.title}\n\n{section.note.strip()}\n\n{table(section.head, section.rows)}"
 
 
 def target_row(target: Target) -> tuple[str, str, str, str]:
     """One line of the table of targets."""
     sign = "≤" if target.at_most else "≥"
     verdict = "met" if target.is_met else "**not met**"
-    return target.what, f"{target.found:,.4g} {target.unit}", f"{sign} {target.bar:,.4g} {target.unit}", verdict
+    return target.what, f"{_number(target.found)} {target.unit}", f"{sign} {_number(target.bar)} {target.unit}", verdict
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -53,6 +53,12 @@ def described_machine() -> str:
         "processor time unless a line says wall clock: minima, with medians and maxima in brackets. Every ratio is "
         "between minima of one run."
     )
+
+
+def _number(value: float) -> str:
+    if value == round(value):
+        return f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def _processor() -> str:

@@ -25,3 +25,10 @@ def test_results_name_the_processor_and_the_commit_but_no_path() -> None:
     assert "commit" in page
     for place in ("/home", "/root", ".venv"):
         assert place not in page
+
+
+def test_numbers_are_written_out_and_no_longer_than_they_mean() -> None:
+    targets = [Target(str(found), found, 6_000.0, "", at_most=False) for found in (13_356.4, 4.275, 0.5877, 60.0)]
+    page = render([Section("", "", ("",), [], targets)])
+    for text in ("| 13,356 ", "| 4.28 ", "| 0.588 ", "| 60 ", "≥ 6,000 "):
+        assert text in page
