@@ -24,6 +24,9 @@ def verify_finished(stage: Stage) -> bool:
         InvariantBroken: an honest quorum stays and did not finish.
     """
     study, stay = stage.study, stage.staying()
+    undisturbed = stage.cast.live and stage.cast.quiet_setup and study.pause_code != "pair-complaint-among-three"
+    if not study.roster and undisturbed:
+        raise InvariantBroken(f"an honest quorum was there and the study ended before its rounds ({study.pause_code})")
     if study.phase == "completed" or len(stay) < study.terms.quorum:
         return True
     if is_held(stage):
