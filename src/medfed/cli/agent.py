@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medfed.cli.options import ledger_option, passphrase, site_option
+
+if TYPE_CHECKING:
+    from medfed.ledger.engine import StateView
 
 __all__ = ["agent", "step_once"]
 
@@ -28,61 +32,36 @@ def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool
 
     Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
     """
-    from medfed.hospital.agent import Agent
-    from medfed.hospital.agent_loop import run_agent
-    from medfed.hospital.site_directory import lock_site, open_site, wall_clock
-    from medfed.ledger.engine import Sealer, StateView
-    from medfed.ledger.engines.embedded import EmbeddedEngine
+    from medfed.hospital.agent_loop import agent_on, run_agent
 
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
-    secret = passphrase(f"Passphrase of {site}")
-    with lock_site(site):
-        own = open_site(site, secret, ledger=ledger)
-        engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(own.name, own.keys.signing_seed))
-        worker = Agent(own, engine)
+    with agent_on(site, ledger, passphrase(f"Passphrase of {site}")) as worker:
         seen: dict[bytes, str] = {}
 
         def report(view: StateView) -> None:
             if not quiet:
-                _report(view, own.name, worker.problems, seen)
+                _report(view, worker.site.name, worker.problems, seen)
 
-        try:
-            run_agent(worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report)
-        finally:
-            engine.close()
-            own.vault.close()
+        run_agent(worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report)
 
 
 def step_once(ledger: Path, site: Path) -> int:
     """Do what is due to a site once, without a running agent; returns how many transactions became final."""
-    from medfed.hospital.agent import Agent
-    from medfed.hospital.site_directory import lock_site, open_site, wall_clock
-    from medfed.ledger.engine import Sealer
-    from medfed.ledger.engines.embedded import EmbeddedEngine
+    from medfed.hospital.agent_loop import agent_on
 
-    secret = passphrase(f"Passphrase of {site}")
-    with lock_site(site):
-        own = open_site(site, secret, ledger=ledger)
-        engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(own.name, own.keys.signing_seed))
-        try:
-            worker = Agent(own, engine)
-            sent = worker.step()
-            for problem in worker.problems.values():
-                click.echo(f"medfed: {problem}", err=True)
-            return sent
-        finally:
-            engine.close()
-            own.vault.close()
+    with agent_on(site, ledger, passphrase(f"Passphrase of {site}")) as worker:
+        sent = worker.step()
+        for problem in worker.problems.values():
+            click.echo(f"medfed: {problem}", err=True)
+        return sent
 
 
-def _report(view: object, name: str, problems: dict[str, str], seen: dict[bytes, str]) -> None:
+def _report(view: StateView, name: str, problems: dict[str, str], seen: dict[bytes, str]) -> None:
     from medfed.ledger.contracts.rounds import current_round
     from medfed.ledger.contracts.studies import studies, study_record
-    from medfed.ledger.engine import StateView
 
-    assert isinstance(view, StateView)
     for identifier in studies(view):
         record = study_record(view, identifier)
         if record is None or name not in (record.roster or record.terms.invited):

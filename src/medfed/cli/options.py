@@ -58,23 +58,17 @@ def passphrase(prompt: str = "Passphrase", *, confirm: bool = False) -> str:
 @contextmanager
 def open_store(path: Path) -> Generator[LedgerStore]:
     """A ledger file to read."""
-    from medfed.ledger.store import LedgerStore
+    from medfed.ledger.store import reading
 
-    store = LedgerStore.open(path, read_only=True)
-    try:
+    with reading(path) as store:
         yield store
-    finally:
-        store.close()
 
 
 @contextmanager
 def open_view(path: Path) -> Generator[StateView]:
     """A ledger file's newest state; `medfed ledger verify` is what checks it."""
-    from medfed.ledger.engine import StateView
-
     with open_store(path) as store:
-        state, tip = store.load_state()
-        yield StateView(store.genesis, state, tip)
+        yield store.view()
 
 
 def find_study(view: StateView, text: str) -> StudyId:
@@ -98,36 +92,20 @@ def act(ledger: Path, directory: Path, body: Body) -> dict[str, Any]:
     Raises:
         Refused: a rule of the ledger said no.
     """
+    from medfed.hospital.agent_loop import agent_on
     from medfed.hospital.requests import request
-    from medfed.hospital.site_directory import lock_site, open_site
+    from medfed.hospital.site_directory import SiteBusy, open_site
 
     secret = passphrase(f"Passphrase of {directory}")
     try:
-        with lock_site(directory):
-            return _sign_and_submit(ledger, directory, secret, body)
-    except Unavailable as error:
-        if "another agent is running" not in str(error):
-            raise
-    site = open_site(directory, secret, ledger=ledger)
-    request(site.vault, body)
-    site.vault.close()
-    click.echo(f"left for the agent that is running on {directory}: it signs and sends it", err=True)
-    return {"left_for_agent": True}
-
-
-def _sign_and_submit(ledger: Path, directory: Path, secret: str, body: Body) -> dict[str, Any]:
-    from medfed.hospital.agent import Agent
-    from medfed.hospital.site_directory import open_site, wall_clock
-    from medfed.ledger.engine import Sealer
-    from medfed.ledger.engines.embedded import EmbeddedEngine
-
-    site = open_site(directory, secret, ledger=ledger)
-    engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
-    try:
-        receipt = Agent(site, engine).send(body)
-    finally:
-        engine.close()
+        with agent_on(directory, ledger, secret) as agent:
+            receipt = agent.send(body)
+    except SiteBusy:
+        site = open_site(directory, secret, ledger=ledger)
+        request(site.vault, body)
         site.vault.close()
+        click.echo(f"left for the agent that is running on {directory}: it signs and sends it", err=True)
+        return {"left_for_agent": True}
     if receipt.height is None:
         raise Unavailable(f"the transaction entered no block: {receipt.message}")
     if receipt.code:

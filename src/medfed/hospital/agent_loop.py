@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from medfed.errors import Unavailable
 from medfed.hospital.agent import Agent
+from medfed.hospital.site_directory import lock_site, open_site, wall_clock
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
-from medfed.ledger.engine import StateView
+from medfed.ledger.engine import Sealer, StateView
+from medfed.ledger.engines.embedded import EmbeddedEngine
 
-__all__ = ["is_done", "run_agent"]
+__all__ = ["agent_on", "is_done", "run_agent"]
 
 log: Final = logging.getLogger("medfed.hospital")
 _LONGEST_BACKOFF: Final = 5.0
 Observer = Callable[[StateView], None]
+
+
+@contextmanager
+def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]:
+    """The agent of a site on an embedded ledger, with the site's lock held for as long.
+
+    Raises:
+        SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
+    """
+    with lock_site(directory):
+        site = open_site(directory, passphrase, ledger=ledger)
+        try:
+            engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
+            try:
+                yield Agent(site, engine)
+            finally:
+                engine.close()
+        finally:
+            site.vault.close()
 
 
 def run_agent(

@@ -30,6 +30,7 @@ from medfed.hospital.vault import Vault
 from medfed.ledger.engine import Clock
 
 __all__ = [
+    "SiteBusy",
     "change_passphrase",
     "create_site",
     "key_path",
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 _LOCK: Final = "agent.lock"
+
+
+class SiteBusy(Unavailable):
+    """Another process holds the site's lock and signs for its participant."""
 
 
 def wall_clock() -> int:
@@ -135,7 +140,7 @@ def lock_site(directory: Path) -> Generator[None]:
     """Hold the site's lock: only one process at a time signs for a participant.
 
     Raises:
-        Unavailable: another process holds it; the message has its number.
+        SiteBusy: another process holds it; the message has its number.
     """
     _check_site(directory)
     path = directory / _LOCK
@@ -148,7 +153,7 @@ def lock_site(directory: Path) -> Generator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise Unavailable(f"{directory}: another agent is running on this site (process {owner})") from None
+            raise SiteBusy(f"{directory}: another agent is running on this site (process {owner})") from None
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         yield

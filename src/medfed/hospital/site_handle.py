@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from medfed.blobs import DirectoryBlobs
 from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.model_file import Model, decode_model
-from medfed.hospital.agent import Agent
-from medfed.hospital.agent_loop import run_agent
-from medfed.hospital.site_directory import lock_site, open_site, read_public, shared_blobs, wall_clock
+from medfed.hospital.agent_loop import agent_on, run_agent
+from medfed.hospital.site_directory import open_site, read_public, shared_blobs
 from medfed.identifiers import Name, StudyId, parse_study_id
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import ApproveStudy, DeclineStudy, Study, studies, study_record
-from medfed.ledger.engine import Sealer, StateView
-from medfed.ledger.engines.embedded import EmbeddedEngine
-from medfed.ledger.store import LedgerStore
+from medfed.ledger.store import reading
 from medfed.ledger.transaction import Body
 
 __all__ = ["SiteHandle", "passphrase_from_environment"]
@@ -62,8 +57,8 @@ class SiteHandle:
             raise InvalidInput("no passphrase: pass it, or set MEDFED_PASSPHRASE_FILE or MEDFED_PASSPHRASE")
         handle = SiteHandle(Path(path), Path(ledger), secret)
         open_site(handle._directory, secret, ledger=handle._ledger).vault.close()
-        LedgerStore.open(handle._ledger, read_only=True).close()
-        return handle
+        with reading(handle._ledger):
+            return handle
 
     @property
     def name(self) -> Name:
@@ -72,7 +67,8 @@ class SiteHandle:
 
     def studies(self) -> list[Study]:
         """All studies of the ledger, in the order in which they were proposed."""
-        with self._view() as view:
+        with reading(self._ledger) as store:
+            view = store.view()
             found = [study_record(view, identifier) for identifier in studies(view)]
         return [record for record in found if record is not None]
 
@@ -100,7 +96,7 @@ class SiteHandle:
             Unavailable: another agent is running on this site. Tampered: the ledger contradicts the vault.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        with self._agent() as agent:
+        with agent_on(self._directory, self._ledger, self._passphrase) as agent:
             run_agent(agent, lambda: end is not None and time.monotonic() > end, until_complete=until_complete)
 
     def model(self, study: str | StudyId) -> Model:
@@ -110,7 +106,8 @@ class SiteHandle:
             InvalidInput: there is none. Unavailable: its blob is not here.
         """
         record = self._need(study)
-        with self._view() as view:
+        with reading(self._ledger) as store:
+            view = store.view()
             found = [entry.artefact for entry in artefacts(view) if entry.study == record.study]
         if not found:
             raise InvalidInput(f"study {record.study.hex()}: no model is registered")
@@ -118,36 +115,17 @@ class SiteHandle:
 
     def _need(self, study: str | StudyId) -> Study:
         identifier = parse_study_id(study) if isinstance(study, str) else study
-        with self._view() as view:
+        with reading(self._ledger) as store:
+            view = store.view()
             record = study_record(view, identifier)
         if record is None:
             raise InvalidInput(f"study {identifier.hex()}: not on this ledger")
         return record
 
     def _send(self, body: Body) -> None:
-        with self._agent() as agent:
+        with agent_on(self._directory, self._ledger, self._passphrase) as agent:
             receipt = agent.send(body)
         if receipt.height is None:
             raise Unavailable(f"the transaction entered no block: {receipt.message}")
         if receipt.code:
             raise Refused(receipt.code, receipt.message)
-
-    @contextmanager
-    def _view(self) -> Generator[StateView]:
-        store = LedgerStore.open(self._ledger, read_only=True)
-        try:
-            state, tip = store.load_state()
-            yield StateView(store.genesis, state, tip)
-        finally:
-            store.close()
-
-    @contextmanager
-    def _agent(self) -> Generator[Agent]:
-        with lock_site(self._directory):
-            site = open_site(self._directory, self._passphrase, ledger=self._ledger)
-            engine = EmbeddedEngine.open(self._ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
-            try:
-                yield Agent(site, engine)
-            finally:
-                engine.close()
-                site.vault.close()

@@ -16,11 +16,12 @@ from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block, Header, Seal
+from medfed.ledger.engine import StateView
 from medfed.ledger.genesis import Genesis, genesis_state
 from medfed.ledger.state import State, Writes
 from medfed.ledger.transition import Receipt, Tip, genesis_tip, tip_after
 
-__all__ = ["APPLICATION_ID", "LedgerStore"]
+__all__ = ["APPLICATION_ID", "LedgerStore", "reading"]
 
 APPLICATION_ID: Final = 0x4D464C31
 _SCHEMA: Final = """
@@ -115,6 +116,11 @@ class LedgerStore:
         if row is None:
             return state, genesis_tip(self.genesis)[1]
         return state, tip_after(_decode_stored(row[0], Header, f"{self.path}: the last header"))
+
+    def view(self) -> StateView:
+        """The stored state as a view: what reading commands show. `verify_store` is what checks it."""
+        state, tip = self.load_state()
+        return StateView(self.genesis, state, tip)
 
     def append(self, block: Block, writes: Writes, receipts: list[Receipt]) -> None:
         """Add a block and what it changed; only inside `writing`."""
@@ -236,6 +242,20 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 def _make_durable(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextmanager
+def reading(path: Path) -> Generator[LedgerStore]:
+    """A ledger file opened to be read, and closed again.
+
+    Raises:
+        InvalidInput, Tampered, Unavailable: as `LedgerStore.open`.
+    """
+    store = LedgerStore.open(path, read_only=True)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager
