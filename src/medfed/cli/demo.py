@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from medfed.cli.options import PATH, as_json
+from medfed.cli.output import print_json
 
 
 @click.command()
@@ -19,4 +20,6 @@ def demo(output: Path, kill: bool, resume: bool, no_report: bool, as_json: bool)
     """Four hospitals train a heart-disease model together, on 920 real patients."""
     from medfed.demo.main import run_demo
 
-    run_demo(output, kill=kill, resume=resume, report=not no_report, as_json=as_json)
+    facts = run_demo(output, kill=kill, resume=resume, report=not no_report, quiet=as_json)
+    if facts is not None:
+        print_json(facts)

@@ -23,6 +23,7 @@ from medfed.federation.tables import Table
 from medfed.hospital.agent import Agent
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.consent import APPROVE_ALL
+from medfed.hospital.site_directory import wall_clock
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
 from medfed.ledger.contracts.studies import Study
@@ -50,14 +51,14 @@ class DemoResult:
 
 
 def run_demo(
-    output: Path, *, kill: bool = False, resume: bool = False, report: bool = True, as_json: bool = False
-) -> None:
-    """Run the demo in the directory `output` and tell it on standard output.
+    output: Path, *, kill: bool = False, resume: bool = False, report: bool = True, quiet: bool = False
+) -> dict[str, Any] | None:
+    """Run the demo in the directory `output` and tell it on standard output; if `quiet`, return its facts instead.
 
     Raises:
         Refused: the directory is somebody else's. InvalidInput: nothing to resume. Unavailable: it cannot be written.
     """
-    story = Story(quiet=as_json)
+    story = Story(quiet=quiet)
     started = time.perf_counter()
     if kill and resume:
         raise Refused("kill-or-resume", "--kill and --resume do not go together")
@@ -76,8 +77,7 @@ def run_demo(
         if ended.phase != "completed":
             raise Unavailable(f"the study ended {ended.phase} ({ended.pause_code})")
         result = _finish(place, ended, tables, prepared, stopwatch, story, started, report=report)
-        if as_json:
-            story.print_json(_facts(place, result))
+        return _facts(place, result) if quiet else None
     finally:
         place.engine.close()
 
@@ -92,8 +92,6 @@ def _in_process(place: Place, tables: dict[Name, Table], stopwatch: Stopwatch, s
     """All four agents in this process, each with its own keys, vault and data, on the durable ledger."""
     agents: dict[Name, Agent] = {}
     vaults: list[Vault] = []
-    from medfed.hospital.site_directory import wall_clock
-
     for name, table in tables.items():
         keys = place.consortium.keys[name]
         vaults.append(Vault(place.site(name) / "vault.db", keys.vault_key, system_entropy))

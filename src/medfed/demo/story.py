@@ -137,12 +137,6 @@ class Story:
             self.say(f"report       {place.root / 'report.html'}")
         self.say(f"model        {place.root / 'heart.safetensors'}")
 
-    def print_json(self, facts: dict[str, Any]) -> None:
-        """The one document of `--json`."""
-        import orjson
-
-        sys.stdout.write(orjson.dumps(_plain(facts), option=orjson.OPT_INDENT_2).decode() + "\n")
-
     def _title(self, text: str) -> None:
         self._console.print(f"\n[bold]{text}[/bold]")
 
@@ -151,17 +145,3 @@ def _figure(value: Any) -> str:
     if value.value != value.value:
         return "n/a"
     return f"{value.value:.3f} [{value.low:.2f},{value.high:.2f}]".replace("0.", ".")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, float):
-        return value if value == value else None
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if hasattr(value, "__struct_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
-    return value
