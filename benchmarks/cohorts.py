@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from medfed.demo import heart as demo
 from medfed.errors import Unavailable
 from medfed.federation.plan import (
     DataFormat,
@@ -27,15 +28,12 @@ from medfed.federation.plan import (
     SurvivalTarget,
     Training,
 )
-from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import read_csv, table_from
 from medfed.models.settings import CoxModel, LocalTraining
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / "src" / "medfed" / "demo" / "data"
 TCGA = ROOT.parent / "shared" / "data" / "tcga_brca_flamby"
-HEART_FILES = {"cleveland": "cleveland", "hungary": "hungarian", "long-beach": "va", "switzerland": "switzerland"}
 REGIONS = ("northeast", "south", "west", "midwest", "europe", "canada")
 _KEY = bytes(32)
 
@@ -51,29 +49,12 @@ def with_training(plan: Plan, **fields: Any) -> Plan:
 
 def heart_plan() -> Plan:
     """The demo's plan: all 13 attributes, chol = 0 and trestbps = 0 missing; the last round's model is released."""
-    return with_training(load_plan(DEMO / "heart.toml"), best_round=False)
+    return with_training(demo.heart_plan(), best_round=False)
 
 
 def heart(plan: Plan) -> dict[str, PreparedData]:
     """All 920 patients by hospital."""
-    columns = [
-        "age",
-        "sex",
-        "cp",
-        "trestbps",
-        "chol",
-        "fbs",
-        "restecg",
-        "thalach",
-        "exang",
-        "oldpeak",
-        "slope",
-        "ca",
-        "thal",
-        "num",
-    ]
-    files = {name: DEMO / f"processed.{file}.data" for name, file in HEART_FILES.items()}
-    return {name: prepare(plan, read_csv(path, columns=columns), _KEY) for name, path in files.items()}
+    return {name: prepare(plan, table, _KEY) for name, table in demo.heart_tables().items()}
 
 
 def flamby_heart_plan() -> Plan:

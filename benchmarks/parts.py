@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.blobs import DirectoryBlobs, MemoryBlobs
+from medfed.demo.stopwatch import Calls, Stopwatch
 from medfed.hospital import aggregation, outbox, progress, vault
 from medfed.hospital.duties import confirming, joining, keying, revealing, updating
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 
-CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
+CALLS: Final[Calls] = (
     (updating, "contribution", "training"),
     (updating, "encode_vector", "encryption"),
     (updating, "mask_update", "encryption"),
@@ -45,51 +46,26 @@ CALLS: Final[tuple[tuple[Any, str, str], ...]] = (
     (MemoryBlobs, "put", "blobs"),
     (joining, "cases_root", "training"),
 )
-"""Where each name is looked up, the name, and its part."""
 PARTS: Final = ("training", "encryption", "ledger", "blobs", "vault commits")
 
 
-class Parts:
+class Parts(Stopwatch):
     """Seconds by part of one clock."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
-        self._clock = clock
-        self._inner = 0.0
+        super().__init__(CALLS, clock)
+        self.seconds = dict.fromkeys(PARTS, 0.0)
 
     @contextmanager
     def measuring(self) -> Generator[None]:
-        """Measure everything that runs inside."""
-        originals = [(place, name, getattr(place, name)) for place, name, _ in CALLS]
+        """Measure everything that runs inside, commits of the vault too."""
         transaction = vault.Vault.transaction
-        for place, name, part in CALLS:
-            setattr(place, name, self._timed(getattr(place, name), part))
         vault.Vault.transaction = self._timed_commits(transaction)
         try:
-            yield
+            with super().measuring():
+                yield
         finally:
             vault.Vault.transaction = transaction
-            for place, name, original in originals:
-                setattr(place, name, original)
-
-    @contextmanager
-    def part(self, name: str) -> Generator[None]:
-        """Count what runs inside for `name`."""
-        outer, self._inner = self._inner, 0.0
-        start = self._clock()
-        try:
-            yield
-        finally:
-            spent = self._clock() - start
-            self.seconds[name] += spent - self._inner
-            self._inner = outer + spent
-
-    def _timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        def run(*arguments: Any, **named: Any) -> Any:
-            with self.part(part):
-                return function(*arguments, **named)
-
-        return run
 
     def _timed_commits(self, transaction: Callable[..., Any]) -> Callable[..., Any]:
         """Only beginning and committing: what happens in between counts for itself."""

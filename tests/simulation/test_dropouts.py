@@ -334,6 +334,13 @@ def test_the_same_seed_gives_the_same_transactions_but_for_sealed_bytes() -> Non
     assert len(runs[0]) > 60
 
 
+def plain_digest(world: TestWorld) -> Digest:
+    """What the world's study leads to without masks, ledger and agents."""
+    keys = {hospital: world.consortium.keys[hospital].split_key for hospital in world.tables}
+    prepared = {hospital: prepare(world.plan, table, keys[hospital]) for hospital, table in world.tables.items()}
+    return federate_plainly(world.plan, prepared).digest
+
+
 @pytest.mark.parametrize("name", ["fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "scaffold"])
 def test_a_study_over_the_ledger_gives_the_states_of_plain_federated_averaging_bit_for_bit(name: str) -> None:
     rate = 0.1 if name in ("fedadagrad", "fedadam", "fedyogi") else 1.0
@@ -342,9 +349,7 @@ def test_a_study_over_the_ledger_gives_the_states_of_plain_federated_averaging_b
     world = TestWorld.build(plan)
     world.propose()
     study = world.run()
-    keys = {hospital: world.consortium.keys[hospital].split_key for hospital in NAMES}
-    prepared = {hospital: prepare(plan, world.tables[hospital], keys[hospital]) for hospital in NAMES}
-    assert federate_plainly(plan, prepared).digest == study.base
+    assert plain_digest(world) == study.base
 
 
 def test_a_stopped_study_gives_the_state_of_the_plain_one_that_stopped() -> None:
@@ -353,9 +358,7 @@ def test_a_stopped_study_gives_the_state_of_the_plain_one_that_stopped() -> None
     world = TestWorld.build(plan)
     world.propose()
     study = world.run()
-    keys = {hospital: world.consortium.keys[hospital].split_key for hospital in NAMES}
-    prepared = {hospital: prepare(plan, world.tables[hospital], keys[hospital]) for hospital in NAMES}
-    assert federate_plainly(plan, prepared).digest == study.base
+    assert plain_digest(world) == study.base
 
 
 def test_blobs_of_a_study_never_hold_a_plain_vector(monkeypatch: pytest.MonkeyPatch) -> None:

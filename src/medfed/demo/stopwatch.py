@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from medfed.hospital import aggregation
 from medfed.hospital.duties import confirming, updating
 from medfed.ledger.engines.embedded import EmbeddedEngine
 
-__all__ = ["Stopwatch"]
+__all__ = ["CALLS", "Calls", "Stopwatch"]
+
+
+Calls = Sequence[tuple[Any, str, str]]
+"""Where each name is looked up, the name, and the part that it counts for."""
+
+CALLS: Final[Calls] = (
+    (updating, "contribution", "training"),
+    (updating, "mask_update", "encryption"),
+    (updating, "encode_vector", "encryption"),
+    (aggregation, "unmask_sum", "encryption"),
+    (confirming, "make_escrow", "encryption"),
+    (EmbeddedEngine, "submit", "ledger"),
+    (EmbeddedEngine, "view", "ledger"),
+)
+"""Training with statistics and evaluation, masking and escrow, and the ledger's engine."""
 
 
 class Stopwatch:
     """Seconds by part. Parts never overlap: what a part spends inside another counts for the inner one only."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {"training": 0.0, "encryption": 0.0, "ledger": 0.0}
+    def __init__(self, calls: Calls = CALLS, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds: dict[str, float] = {part: 0.0 for _, _, part in calls}
+        self._calls = calls
+        self._clock = clock
         self._inner = 0.0
 
     @contextmanager
     def measuring(self) -> Generator[None]:
-        """Measure training (with statistics and evaluation), masking and escrow, and the ledger's engine."""
-        places: list[tuple[Any, str, str]] = [
-            (updating, "contribution", "training"),
-            (updating, "mask_update", "encryption"),
-            (updating, "encode_vector", "encryption"),
-            (aggregation, "unmask_sum", "encryption"),
-            (confirming, "make_escrow", "encryption"),
-            (EmbeddedEngine, "submit", "ledger"),
-            (EmbeddedEngine, "view", "ledger"),
-        ]
-        originals = [(place, name, getattr(place, name)) for place, name, _ in places]
-        for place, name, part in places:
+        """Measure every call that is made inside."""
+        originals = [(place, name, getattr(place, name)) for place, name, _ in self._calls]
+        for place, name, part in self._calls:
             setattr(place, name, self._timed(getattr(place, name), part))
         try:
             yield
@@ -42,15 +50,21 @@ class Stopwatch:
             for place, name, original in originals:
                 setattr(place, name, original)
 
+    @contextmanager
+    def part(self, name: str) -> Generator[None]:
+        """Count what runs inside for `name`."""
+        outer, self._inner = self._inner, 0.0
+        start = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - start
+            self.seconds[name] += spent - self._inner
+            self._inner = outer + spent
+
     def _timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            outer, self._inner = self._inner, 0.0
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent = time.perf_counter() - start
-                self.seconds[part] += spent - self._inner
-                self._inner = outer + spent
+        def run(*arguments: Any, **named: Any) -> Any:
+            with self.part(part):
+                return function(*arguments, **named)
 
         return run

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-import medfed.federation
+from medfed.demo import heart as demo
 from medfed.federation.baselines import compare, federate_plainly, train_locally, train_pooled
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan, StrategySettings
-from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.study import learner_of
-from medfed.federation.tables import read_csv
-
-DATA = Path(medfed.federation.__file__).parents[1] / "demo" / "data"
-COLUMNS = [
-    "age",
-    "sex",
-    "cp",
-    "trestbps",
-    "chol",
-    "fbs",
-    "restecg",
-    "thalach",
-    "exang",
-    "oldpeak",
-    "slope",
-    "ca",
-    "thal",
-    "num",
-]
-FILES = {"cleveland": "cleveland", "hungary": "hungarian", "long-beach": "va", "switzerland": "switzerland"}
 
 
 def heart_plan(**training: Any) -> Plan:
-    plan = load_plan(DATA / "heart.toml")
+    plan = demo.heart_plan()
     return msgspec.structs.replace(plan, training=msgspec.structs.replace(plan.training, **{"rounds": 5, **training}))
 
 
 def heart(plan: Plan) -> dict[str, PreparedData]:
-    tables = {name: read_csv(DATA / f"processed.{file}.data", columns=COLUMNS) for name, file in FILES.items()}
-    return {name: prepare(plan, table, bytes(32)) for name, table in tables.items()}
+    return {name: prepare(plan, table, bytes(32)) for name, table in demo.heart_tables().items()}
 
 
 def test_one_round_of_one_full_batch_step_is_a_step_on_the_pooled_loss() -> None:

@@ -8,46 +8,24 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-import medfed.federation
+from medfed.demo.heart import COLUMNS, heart_plan, heart_table, heart_tables
 from medfed.errors import InvalidInput, Unavailable
 from medfed.federation.baselines import federate_plainly
 from medfed.federation.model_file import Model, decode_model, encode_model, load_model, model_of, save_model
-from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import prepare
 from medfed.federation.study import initial_state, learner_of
-from medfed.federation.tables import read_csv
-
-DATA = Path(medfed.federation.__file__).parents[1] / "demo" / "data"
-COLUMNS = [
-    "age",
-    "sex",
-    "cp",
-    "trestbps",
-    "chol",
-    "fbs",
-    "restecg",
-    "thalach",
-    "exang",
-    "oldpeak",
-    "slope",
-    "ca",
-    "thal",
-    "num",
-]
-FILES = {"cleveland": "cleveland", "hungary": "hungarian", "long-beach": "va", "switzerland": "switzerland"}
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    plan = load_plan(DATA / "heart.toml")
-    tables = {name: read_csv(DATA / f"processed.{file}.data", columns=COLUMNS) for name, file in FILES.items()}
-    return model_of(plan, federate_plainly(plan, {n: prepare(plan, t, bytes(32)) for n, t in tables.items()}))
+    plan = heart_plan()
+    return model_of(plan, federate_plainly(plan, {n: prepare(plan, t, bytes(32)) for n, t in heart_tables().items()}))
 
 
 def test_a_loaded_model_predicts_what_the_study_would(model: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "heart.safetensors", model)
     loaded = load_model(tmp_path / "heart.safetensors")
-    table = read_csv(DATA / "processed.cleveland.data", columns=COLUMNS)
+    table = heart_table("cleveland")
     prepared = prepare(model.plan, table, bytes(32))
     features = prepared.datasets(model.standardisation)["test"].features
     expected = learner_of(model.plan).predict(model.parameters, features)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-import medfed.federation
+from medfed.demo import heart as demo
 from medfed.errors import InvalidInput
 from medfed.federation.acceptance import integer_norm
 from medfed.federation.baselines import federate_plainly
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import EarlyStopping, Plan, StrategySettings
-from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.study import (
     absorb,
@@ -26,38 +24,17 @@ from medfed.federation.study import (
     released_parameters,
     round_manifest,
 )
-from medfed.federation.tables import read_csv
 from medfed.secure_sum.fixed_point import decode_sum, encode_vector
-
-DATA = Path(medfed.federation.__file__).parents[1] / "demo" / "data"
-COLUMNS = [
-    "age",
-    "sex",
-    "cp",
-    "trestbps",
-    "chol",
-    "fbs",
-    "restecg",
-    "thalach",
-    "exang",
-    "oldpeak",
-    "slope",
-    "ca",
-    "thal",
-    "num",
-]
-FILES = {"cleveland": "cleveland", "hungary": "hungarian", "long-beach": "va", "switzerland": "switzerland"}
 
 
 def heart_plan(**training: Any) -> Plan:
-    plan = load_plan(DATA / "heart.toml")
+    plan = demo.heart_plan()
     changed = msgspec.structs.replace(plan.training, **{"rounds": 4, **training})
     return msgspec.structs.replace(plan, training=changed)
 
 
 def heart(plan: Plan) -> dict[str, PreparedData]:
-    tables = {name: read_csv(DATA / f"processed.{file}.data", columns=COLUMNS) for name, file in FILES.items()}
-    return {name: prepare(plan, table, bytes(32)) for name, table in tables.items()}
+    return {name: prepare(plan, table, bytes(32)) for name, table in demo.heart_tables().items()}
 
 
 def validation_counts(plan: Plan, right: int, wrong: int) -> dict[str, np.ndarray]:
