@@ -62,8 +62,9 @@ def spied_vectors(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, bytes], np
     original = updating.SubmitMaskedUpdate._masked
 
     def spy(self, site, view, study, current, progress, state, vector, secrets):  # type: ignore[no-untyped-def]
+        plain = vector.copy()  # masking overwrites it
         body = original(self, site, view, study, current, progress, state, vector, secrets)
-        chosen[current.number, body.blob] = np.frombuffer(vector.vector, dtype="<u4")
+        chosen[current.number, body.blob] = plain
         return body
 
     monkeypatch.setattr(updating.SubmitMaskedUpdate, "_masked", spy)

@@ -65,8 +65,7 @@ def test_a_garbage_vector_is_rejected_and_stops_nobody(kind: str, monkeypatch: p
         chosen = original(self, site, view, study, current, state)
         if site.name != "beta" or current.kind != kind:
             return chosen
-        rng = np.random.default_rng(current.number)
-        return replace(chosen, vector=rng.integers(0, 2**32, len(chosen.vector) // 4, dtype=np.uint32).tobytes())
+        return np.random.default_rng(current.number).integers(0, 2**32, len(chosen), dtype=np.uint32)
 
     monkeypatch.setattr(updating.SubmitMaskedUpdate, "_chosen", garbage)
     world = TestWorld.build(small_plan(NAMES, rounds=2))

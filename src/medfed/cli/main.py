@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
@@ -59,6 +60,8 @@ def cli(verbose: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program's entry: errors become one clear line and an exit code."""
+    # The tables are small: a thread for each core costs more than it gives, and several agents share a machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         result: Any = cli.main(args=arguments, prog_name="medfed", standalone_mode=False)
         code = result if isinstance(result, int) else 0

@@ -3,7 +3,7 @@
 Nothing here chooses what to protect or when; `secure_sum` and the agents do. Randomness is always passed in.
 """
 
-from medfed.crypto.authenticated import ENCRYPTION_OVERHEAD, decrypt, encrypt
+from medfed.crypto.authenticated import ENCRYPTION_OVERHEAD, decrypt, encrypt, encrypt_buffer
 from medfed.crypto.commitments import SALT_BYTES, commit, equal, is_commitment_to
 from medfed.crypto.derivation import hkdf_sha256, hmac_sha256
 from medfed.crypto.keystore import (
@@ -37,6 +37,7 @@ __all__ = [
     "commit",
     "decrypt",
     "encrypt",
+    "encrypt_buffer",
     "equal",
     "fill_keystream",
     "hkdf_sha256",

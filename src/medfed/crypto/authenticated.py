@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from medfed.crypto.randomness import Entropy
 from medfed.errors import InvalidInput
 
-__all__ = ["ENCRYPTION_OVERHEAD", "KEY_BYTES", "decrypt", "encrypt"]
+__all__ = ["ENCRYPTION_OVERHEAD", "KEY_BYTES", "decrypt", "encrypt", "encrypt_buffer"]
 
 KEY_BYTES: Final = 32
 _NONCE: Final = 12
@@ -29,8 +29,20 @@ def encrypt(key: bytes, plaintext: bytes | memoryview, context: bytes, entropy: 
     Raises:
         InvalidInput: the key has another length.
     """
+    return bytes(encrypt_buffer(key, plaintext, context, entropy))
+
+
+def encrypt_buffer(key: bytes, plaintext: bytes | memoryview, context: bytes, entropy: Entropy) -> bytearray:
+    """What `encrypt` gives, in the only buffer that is made: for plaintexts too long to be held three times.
+
+    Raises:
+        InvalidInput: the key has another length.
+    """
     nonce = entropy(_NONCE)
-    return nonce + _cipher(key).encrypt(nonce, plaintext, context)
+    sealed = bytearray(len(plaintext) + ENCRYPTION_OVERHEAD)
+    sealed[:_NONCE] = nonce
+    _cipher(key).encrypt_into(nonce, plaintext, context, memoryview(sealed)[_NONCE:])
+    return sealed
 
 
 def decrypt(key: bytes, data: bytes | memoryview, context: bytes) -> bytes:
@@ -43,7 +55,7 @@ def decrypt(key: bytes, data: bytes | memoryview, context: bytes) -> bytes:
     if len(data) < ENCRYPTION_OVERHEAD:
         raise InvalidInput(f"ciphertext: expected at least {ENCRYPTION_OVERHEAD} bytes, found {len(data)}")
     try:
-        return cipher.decrypt(bytes(data[:_NONCE]), data[_NONCE:], context)
+        return cipher.decrypt(bytes(data[:_NONCE]), memoryview(data)[_NONCE:], context)
     except InvalidTag:
         raise InvalidInput("ciphertext does not decrypt under this key and context") from None
 

@@ -37,6 +37,7 @@ __all__ = [
     "load_progress",
     "release_keys",
     "study_key",
+    "vector_key",
 ]
 
 log: Final = logging.getLogger("medfed.hospital")
@@ -50,11 +51,12 @@ class PairSecretStore(Record):
 
 
 class ChosenVector(Record):
-    """The one vector x of a round, and what is kept if the round is released with it."""
+    """That the one vector x of a round is chosen, and what is kept if the round is released with it.
+
+    The vector itself lies beside it under `vector_key`: it is long, and few steps need it.
+    """
 
     round: int
-    vector: bytes
-    """Little-endian uint32."""
     local_memory: bytes
     releases: tuple[str, ...]
     """What the round would release, as vault keys: see `release_keys`."""
@@ -78,6 +80,11 @@ class Release(Record):
 def study_key(study: StudyId, *parts: str | int) -> str:
     """The vault key of something of one study."""
     return "/".join(("study", study.hex(), *map(str, parts)))
+
+
+def vector_key(study: StudyId) -> str:
+    """The vault key of the chosen vector, as little-endian uint32."""
+    return study_key(study, "vector", "values")
 
 
 def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) -> tuple[str, ...]:

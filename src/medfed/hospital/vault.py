@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from medfed.crypto import Entropy, decrypt, encrypt
+from medfed.crypto import Entropy, decrypt, encrypt, encrypt_buffer
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 
@@ -97,9 +97,9 @@ class Vault:
             row = self._connection.execute("SELECT value FROM entry WHERE key = ?", (key,)).fetchone()
         return None if row is None else self._open(row[0], key)
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: bytes | memoryview) -> None:
         """Set `key`; durable when the transaction it is in ends."""
-        sealed = encrypt(self._key, value, _context(key), self._entropy)
+        sealed = encrypt_buffer(self._key, value, _context(key), self._entropy)
         with self.transaction(f"vault-put {key}"):
             self._connection.execute(
                 "INSERT INTO entry VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, sealed)

@@ -17,7 +17,7 @@ from medfed.encoding import decode
 from medfed.federation.acceptance import fallback_of
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
-from medfed.hospital.progress import AttemptRecord, ChosenVector, PairSecretStore, load_progress, study_key
+from medfed.hospital.progress import AttemptRecord, ChosenVector, PairSecretStore, load_progress, study_key, vector_key
 from medfed.hospital.site import Site
 from medfed.identifiers import Digest, Name, StudyId, sha256
 from medfed.ledger.contracts import rounds
@@ -67,20 +67,21 @@ class Witness:
         """An honest site is about to put a blob."""
         digest = sha256(data)
         chosen = site.vault.load(study_key(self.study, "vector"), ChosenVector)
-        if chosen is not None and chosen.vector == data:
+        plain = site.vault.get(vector_key(self.study))
+        if chosen is not None and plain == data:
             raise InvariantBroken(f"{site.name} stores its plain vector of round {chosen.round}")
         prefix = study_key(self.study, "attempt")
         for key in site.vault.keys_under(prefix):
             known = site.vault.load(key, AttemptRecord)
-            if known is not None and known.blob == digest and chosen is not None:
+            if known is not None and known.blob == digest and plain is not None:
                 number, attempt = (int(part) for part in key.rsplit("/", 2)[1:])
-                self._note_vector(site, view, data, chosen, known, (site.name, number, attempt))
+                self._note_vector(site, view, data, plain, known, (site.name, number, attempt))
                 return
 
     def _note_vector(
-        self, site: Site, view: StateView, data: bytes, chosen: ChosenVector, known: AttemptRecord, attempt: Attempt
+        self, site: Site, view: StateView, data: bytes, stored: bytes, known: AttemptRecord, attempt: Attempt
     ) -> None:
-        plain = np.frombuffer(chosen.vector, dtype="<u4").astype(np.uint32)
+        plain = np.frombuffer(stored, dtype="<u4").astype(np.uint32)
         masked = decode_update(data)
         pairs = self._pair_seeds(site, view, attempt)
         expected = plain + keystream(known.self_seed, plain.size)
@@ -88,7 +89,7 @@ class Witness:
             expected = expected + keystream(seed, plain.size) if sign > 0 else expected - keystream(seed, plain.size)
         if not np.array_equal(expected, masked):
             raise InvariantBroken(f"{site.name}: the update of round {attempt[1]} is not masked as the protocol says")
-        name = (site.name, sha256(chosen.vector))
+        name = (site.name, sha256(stored))
         earlier = {v.plain for v in self.published.vectors.values() if v.attempt[:2] == attempt[:2]}
         if earlier - {name}:
             raise InvariantBroken(f"{site.name} masks two vectors in round {attempt[1]}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
@@ -26,6 +27,7 @@ from medfed.hospital.progress import (
     load_progress,
     release_keys,
     study_key,
+    vector_key,
 )
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
@@ -35,7 +37,7 @@ from medfed.ledger.contracts.studies import Study, has_edge, study_record
 from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
-from medfed.secure_sum import encode_update, encode_vector, mask_sign, mask_update, pair_seed
+from medfed.secure_sum import decode_update, encode_update, encode_vector, mask_sign, mask_update, pair_seed
 
 __all__ = ["SubmitMaskedUpdate", "attempt_seed"]
 
@@ -70,14 +72,16 @@ class SubmitMaskedUpdate:
         if progress.stop and study.base is None:
             return ()  # asked to stop by `Attest` instead; see `attesting`
         _check_wanted(site, plan, current, state)
-        chosen = self._chosen(site, view, study, current, state)
-        return (self._masked(site, view, study, current, progress, state, chosen, secrets),)
+        vector = self._chosen(site, view, study, current, state)
+        return (self._masked(site, view, study, current, progress, state, vector, secrets),)
 
-    def _chosen(self, site: Site, view: StateView, study: Study, current: Round, state: LearningState) -> ChosenVector:
-        """The round's one vector: from the vault, or computed now."""
+    def _chosen(
+        self, site: Site, view: StateView, study: Study, current: Round, state: LearningState
+    ) -> NDArray[np.uint32]:
+        """The round's one vector: from the vault, or computed now and in the vault before it is used."""
         found = site.vault.load(study_key(study.study, "vector"), ChosenVector)
         if found is not None and found.round == current.number:
-            return found
+            return _stored_vector(site, study)
         plan = plan_of(view, study.study)
         memory = load_local_memory(site, study.study, plan)
         rng = local_rng(plan, current.number, site.name)
@@ -85,7 +89,10 @@ class SubmitMaskedUpdate:
         weight = weight_of(view, study, site.name)
         x, _ = encode_vector(round_manifest(plan, current.kind), values, weight, len(study.roster))
         releases = release_keys(site, plan, current.kind, state)
-        return ChosenVector(current.number, x.astype("<u4", copy=False).tobytes(), after.save(), releases)
+        with site.vault.transaction(f"vector {current.number}"):
+            site.vault.store(study_key(study.study, "vector"), ChosenVector(current.number, after.save(), releases))
+            site.vault.put(vector_key(study.study), encode_update(x))
+        return x
 
     def _masked(
         self,
@@ -95,7 +102,7 @@ class SubmitMaskedUpdate:
         current: Round,
         progress: Progress,
         state: LearningState,
-        chosen: ChosenVector,
+        vector: NDArray[np.uint32],
         secrets: PairSecretStore,
     ) -> SubmitUpdate:
         key = study_key(study.study, "attempt", current.number, current.attempt)
@@ -106,13 +113,10 @@ class SubmitMaskedUpdate:
             for other in current.roster
             if other != site.name and has_edge(study, site.name, other)
         ]
-        vector = np.frombuffer(bytearray(chosen.vector), dtype="<u4").astype(np.uint32, copy=False)
-        data = encode_update(mask_update(vector, self_seed, seeds, in_place=True))
+        data = encode_update(mask_update(vector, self_seed, seeds, in_place=vector.flags.writeable))
         blob = sha256(data)
         if known is None:
-            with site.vault.transaction(f"vector {current.number}/{current.attempt}"):
-                site.vault.store(study_key(study.study, "vector"), chosen)
-                site.vault.store(key, AttemptRecord(self_seed, blob))
+            site.vault.store(key, AttemptRecord(self_seed, blob))
         elif known.blob != blob:
             raise Tampered(f"round {current.number}: the vault gives another update than the one it has promised")
         site.blobs.put(data)
@@ -126,6 +130,13 @@ class SubmitMaskedUpdate:
             length=len(data),
             seed_commitment=sha256(self_seed),
         )
+
+
+def _stored_vector(site: Site, study: Study) -> NDArray[np.uint32]:
+    data = site.vault.get(vector_key(study.study))
+    if data is None:
+        raise Tampered(f"study {study.study.hex()}: the vault names a chosen vector that it does not have")
+    return decode_update(data)
 
 
 def _check_wanted(site: Site, plan: Plan, current: Round, state: LearningState) -> None:

@@ -59,7 +59,7 @@ class ResumePaused:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due once a pause, when enough hospitals are there to go on."""
-        votes = me.name in study.roster and me.name not in study.expelled
+        votes = me.name in study.roster and me.name not in (*study.expelled, *study.withdrawn)
         if study.phase != "paused" or not votes or me.name in study.resume_votes:
             return ()
         if study.pause_code in _BY_PERSON or len(eligible(view, study)) < study.terms.quorum:

@@ -5,6 +5,7 @@ Rules:
 2. Past the study's own deadline `Advance` ends the study, whatever its phase.
 3. A paused study goes on when the quorum of its roster has voted to resume; resuming always opens a new round.
 4. It ends when more than half of its roster has voted to abort; so may a study that runs.
+   Who was removed or has withdrawn has no vote and does not count.
 5. A vote is cast once a pause; who voted to resume may still vote to abort.
 """
 
@@ -88,7 +89,7 @@ def apply_resume_study(overlay: Overlay, call: Call, body: ResumeStudy) -> None:
     study = need_study(overlay, body.study, "paused")
     _check_voter(study, call, study.resume_votes)
     study = replace(study, resume_votes=with_name(study.resume_votes, call.sender))
-    if len(study.resume_votes) < study.terms.quorum:
+    if len(_voters(study).intersection(study.resume_votes)) < study.terms.quorum:
         put_study(overlay, study)
         return
     open_round(overlay, call, replace(study, phase="running", pause_code="", resume_votes=(), abort_votes=()))
@@ -100,7 +101,8 @@ def apply_abort_study(overlay: Overlay, call: Call, body: AbortStudy) -> None:
     _check_voter(study, call, study.abort_votes)
     study = replace(study, abort_votes=with_name(study.abort_votes, call.sender))
     put_study(overlay, study)
-    if 2 * len(study.abort_votes) > len(members(study)):
+    still = _voters(study)
+    if 2 * len(still.intersection(study.abort_votes)) > len(still):
         _end(overlay, study, "voted")
 
 
@@ -138,8 +140,12 @@ def _end(overlay: Overlay, study: Study, code: str) -> None:
     abort(overlay, study, code)
 
 
+def _voters(study: Study) -> set[str]:
+    return set(members(study)) - set(study.withdrawn)
+
+
 def _check_voter(study: Study, call: Call, votes: tuple[str, ...]) -> None:
-    if call.sender not in members(study):
-        raise Refused("not-in-study", f"{call.sender} is not on the study roster, or was removed from it")
+    if call.sender not in _voters(study):
+        raise Refused("not-in-study", f"{call.sender} is not on the study roster, was removed from it or has withdrawn")
     if call.sender in votes:
         raise Refused("already-voted", f"{call.sender} has voted already")

@@ -9,7 +9,7 @@ from tests.support.ledger import DAY, FOUR, PHASE_MS, STUDY, StudyWorld, World, 
 
 from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy, due_at
 from medfed.ledger.contracts.rounds import round_record
-from medfed.ledger.contracts.studies import StudyPhase
+from medfed.ledger.contracts.studies import StudyPhase, WithdrawFromStudy
 from medfed.ledger.contracts.terms import Step
 
 
@@ -173,3 +173,26 @@ def test_the_reveal_phase_ends_by_advance_alone(study: StudyWorld) -> None:
     assert study.round.shares_due
     study.advance()
     assert (study.round.phase, study.record.phase) == ("failed", "paused")
+
+
+def test_rule_4_who_has_withdrawn_neither_votes_nor_counts(study: StudyWorld) -> None:
+    paused(study)
+    for name in FOUR[:2]:
+        study.world.accept(name, WithdrawFromStudy(STUDY))
+    assert study.world.refuse("alpha", ResumeStudy(STUDY)) == "not-in-study"
+    assert study.world.refuse("alpha", AbortStudy(STUDY, "x")) == "not-in-study"
+    study.world.accept("delta", AbortStudy(STUDY, "x"))
+    assert study.record.phase == "paused"
+    study.world.accept(FOUR[3], AbortStudy(STUDY, "x"))
+    assert (study.record.phase, study.record.pause_code) == ("aborted", "voted")
+
+
+def test_rule_3_a_vote_to_resume_is_void_once_its_voter_has_withdrawn(study: StudyWorld) -> None:
+    paused(study)
+    study.world.accept("alpha", ResumeStudy(STUDY))
+    study.world.accept("alpha", WithdrawFromStudy(STUDY))
+    for name in FOUR[1:3]:
+        study.world.accept(name, ResumeStudy(STUDY))
+    assert study.record.phase == "paused"
+    study.world.accept(FOUR[3], ResumeStudy(STUDY))
+    assert study.record.phase == "running"

@@ -8,7 +8,7 @@ from tests.support.ledger import FOUR, INITIAL, SEVEN, STUDY, StudyWorld, World,
 
 from medfed.encoding import digest_of
 from medfed.identifiers import sha256
-from medfed.ledger.contracts.deadlines import ResumeStudy
+from medfed.ledger.contracts.deadlines import AbortStudy, ResumeStudy
 from medfed.ledger.contracts.membership import Leave
 from medfed.ledger.contracts.studies import (
     ApproveStudy,
@@ -213,16 +213,18 @@ def test_rule_3_who_has_left_the_consortium_is_expected_no_more(world: World, st
     assert study.round.roster == ("alpha", "beta", "gamma")
 
 
-def test_a_next_roster_below_the_quorum_pauses_and_goes_on_after_a_return(world: World) -> None:
+def test_a_next_roster_below_the_quorum_pauses_until_those_who_are_left_end_the_study(world: World) -> None:
     study = StudyWorld(world, make_terms(FOUR[:3], steps=(Step("training", 4),))).to_running()
     world.accept("beta", WithdrawFromStudy(STUDY))
     study.run_round()
     assert (study.record.phase, study.record.pause_code) == ("paused", "too-few-hospitals")
     world.accept("alpha", ResumeStudy(STUDY))
-    world.accept("beta", ResumeStudy(STUDY))
+    assert world.refuse("beta", ResumeStudy(STUDY)) == "not-in-study"
     world.accept("delta", ResumeStudy(STUDY))
-    assert (study.record.phase, study.record.pause_code) == ("paused", "too-few-hospitals")
-    assert study.record.pauses == 2
+    assert (study.record.phase, study.record.pauses) == ("paused", 1)
+    world.accept("alpha", AbortStudy(STUDY, "too-few"))
+    world.accept("delta", AbortStudy(STUDY, "too-few"))
+    assert (study.record.phase, study.record.pause_code) == ("aborted", "voted")
 
 
 def test_the_first_base_is_the_plans(world: World, study: StudyWorld) -> None:
