@@ -134,3 +134,28 @@ def test_a_site_that_is_none_and_a_file_that_is_none_are_the_caller_s_to_fix(
     assert "no site here" in run("records", "list", tmp_path, code=2)
     assert "no such file" in run("records", "import", site, tmp_path / "absent.json", code=2)
     assert "there is none" in run("records", "show-report", site, code=2)
+
+
+def test_from_a_question_to_a_new_case_and_its_trace(site: Path, run: Run, tmp_path: Path) -> None:
+    run("records", "import", site, lines(tmp_path / "a.ndjson", *STORY))
+    question = tmp_path / "question.json"
+    question.write_text(
+        '{"patient": "new", "age": 39, "features": [{"concept": "8310-5", "value": 38.4, "unit": "Cel"}]}'
+    )
+    page = tmp_path / "answer.html"
+    answer = json.loads(run("diagnose", site, question, "--page", page, "--json"))
+    assert [one["diagnosis"]["code"] for one in answer["diagnoses"]] == ["233604007"]
+    assert "Assisted diagnosis" in page.read_text()
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    name = answer["answer"]
+    assert "nobody has decided" in run("follow-up", site, name, "--course", "resolved", code=3)
+    choice = ("--decision", "confirm", "--reason", "agrees")
+    assert "name the diagnosis" in run("decide", site, name, *choice, code=2)
+    run("decide", site, name, *choice, "--diagnosis", "233604007")
+    assert len(json.loads(run("records", "list", site, "--json"))["cases"]) == 1
+    run("follow-up", site, name, "--course", "resolved")
+    listed = json.loads(run("records", "list", site, "--json"))["cases"]
+    assert sorted(one["assisted"] for one in listed) == [False, True]
+    traced = json.loads(run("trace", site, name, "--json"))
+    assert [e["event"]["type"] for e in traced["entries"]] == ["answered", "decided", "followed-up", "retained"]
+    assert "chain intact" in run("trace", site, name)

@@ -19,7 +19,10 @@ _COMMANDS: Final = {
     "agent": "Run a hospital's agent.",
     "completion": "Print shell completion.",
     "consortium": "Found a consortium and look at it.",
+    "decide": "Write down what a doctor decided on an answer.",
     "demo": "Four hospitals train a model together, on real data.",
+    "diagnose": "Find similar cases and ask the network.",
+    "follow-up": "Write down how it went; a good course makes a new case.",
     "keys": "Create and look at a site's keys.",
     "ledger": "Verify, read and move a ledger.",
     "model": "Use a released model.",
@@ -27,7 +30,10 @@ _COMMANDS: Final = {
     "rewards": "Show the points that hospitals have earned.",
     "simulate": "Run a study in this process, one hospital a table.",
     "study": "Propose, decide on and follow studies.",
+    "trace": "Go from an answer to its decision, model and rounds.",
 }
+_MODULES: Final = {"decide": "decisions", "follow-up": "decisions", "trace": "decisions"}
+"""Where a command's module is not called like the command."""
 
 
 class _LazyGroup(click.Group):
@@ -39,8 +45,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"medfed.cli.{cmd_name}")
-        return getattr(module, cmd_name)
+        module = importlib.import_module(f"medfed.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        return getattr(module, cmd_name.replace("-", "_"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -160,8 +160,12 @@ def vocabulary(site: Path, output: Path, least: int) -> None:
 @as_json
 def withdraw_consent(site: Path, patient: str, as_json: bool) -> None:
     """Remove everything of a patient from SITE, at once and for good; no later import brings it back."""
+    from medfed.hospital.consultation import open_decisions, withdraw_patient
+
     with open_library(site) as library:
-        gone = library.withdraw(patient)
+        decisions = open_decisions(site)
+        gone = withdraw_patient(library, decisions, patient)
+        decisions.close()
     if as_json:
         print_json({"removed_cases": gone})
     else:

@@ -1,0 +1,123 @@
+"""V1 to V2 as an ordinary study: a plan, a table of cases and a prediction, all in one vocabulary fixed by its digest.
+
+The plan names the vocabulary's digest as its learning object and every column of V1 and V2 by number, so that the
+hospitals approve the very words. Only diagnoses, complications and drugs are predicted, not doses. Assisted cases train
+but never test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medfed.errors import InvalidInput
+from medfed.federation.model_file import Model
+from medfed.federation.plan import DataFormat, MultilabelTarget, NumberFeature, Participation, Plan, Purpose, Training
+from medfed.federation.splits import split_of
+from medfed.federation.tables import Table, table_from
+from medfed.identifiers import Digest
+from medfed.models.settings import LocalTraining, MlpModel
+from medfed.records.case import Case
+from medfed.records.units import UnitConverter
+from medfed.records.vectors import Vectoriser
+from medfed.records.vocabulary import Vocabulary
+
+__all__ = ["outcome_plan", "outcome_table", "predict_outcome", "vocabulary_of"]
+
+_MARK: Final = "cases in vocabulary "
+_FRACTIONS: Final = (0.15, 0.2)
+"""Of the patients for validation and for test."""
+
+
+def outcome_plan(
+    vocabulary: Vocabulary,
+    hospitals: Sequence[str],
+    *,
+    title: str,
+    rounds: int = 20,
+    hidden: tuple[int, ...] = (64,),
+    local: LocalTraining | None = None,
+    seed: int = 0,
+) -> Plan:
+    """A plan in which these hospitals learn V2 from V1.
+
+    Raises:
+        InvalidInput: the vocabulary predicts nothing, or more than a plan holds.
+    """
+    width, labels = _shape(vocabulary)
+    if not 1 <= labels <= 1024 or width < 1:
+        raise InvalidInput(f"vocabulary: expected something to ask and 1 to 1024 outcomes, found {width} and {labels}")
+    names = tuple(sorted(hospitals))
+    return Plan(
+        Purpose(title, _MARK + vocabulary.digest.hex(), "case library", "assisted diagnosis"),
+        DataFormat(
+            tuple(NumberFeature(f"v1_{n}", -3.0, 3.0) for n in range(width)),
+            MultilabelTarget(tuple(f"v2_{n}" for n in range(labels))),
+            "patient",
+            "split",
+        ),
+        MlpModel(hidden=hidden),
+        Training(rounds, local or LocalTraining(epochs=5, optimizer="adam", learning_rate=0.01), seed=seed),
+        Participation(names, max(3, len(names) - 1)),
+    )
+
+
+def vocabulary_of(plan: Plan) -> Digest | None:
+    """The digest of the vocabulary that a plan's columns are in; None where they are in none."""
+    marked = plan.purpose.learning_object
+    try:
+        return bytes.fromhex(marked.removeprefix(_MARK)) if marked.startswith(_MARK) else None
+    except ValueError:
+        return None
+
+
+def outcome_table(
+    cases: Iterable[Case], vocabulary: Vocabulary, split_key: bytes, units: UnitConverter | None = None
+) -> Table:
+    """The table of a plan made by `outcome_plan`: one row a case.
+
+    Patients are split under the site's `split_key`; one who has an assisted case is trained on and never tested.
+
+    Raises:
+        InvalidInput: there are no cases.
+    """
+    vectoriser = Vectoriser(vocabulary, units)
+    listed = list(cases)
+    vectors = [vectoriser.vectorise(case) for case in listed]
+    if not vectors:
+        raise InvalidInput("cases: there are none to learn from")
+    columns: dict[str, Any] = _v1_columns(np.stack([vector.v1 for vector in vectors]))
+    v2 = np.stack([vector.v2 for vector in vectors]).astype(np.float64)
+    columns |= {f"v2_{n}": v2[:, n] for n in range(v2.shape[1])}
+    assisted = {case.patient for case in listed if case.assisted}
+    splits = ["train" if c.patient in assisted else split_of(c.patient.encode(), split_key, _FRACTIONS) for c in listed]
+    columns["split"] = np.array(splits, dtype=object)
+    columns["patient"] = np.array([case.patient for case in listed], dtype=object)
+    return table_from(columns, name="case library")
+
+
+def predict_outcome(
+    model: Model, vocabulary: Vocabulary, cases: Sequence[Case], units: UnitConverter | None = None
+) -> npt.NDArray[np.float64]:
+    """V2 of each case as the model predicts it: probabilities `(cases, labels)`.
+
+    Raises:
+        InvalidInput: the model was trained in another vocabulary.
+    """
+    if vocabulary_of(model.plan) != vocabulary.digest:
+        raise InvalidInput("model: it was trained in another vocabulary than this one")
+    vectoriser = Vectoriser(vocabulary, units)
+    return model.predict(_v1_columns(np.stack([vectoriser.vectorise(case).v1 for case in cases])))
+
+
+def _v1_columns(v1: npt.NDArray[np.float32]) -> dict[str, Any]:
+    values = v1.astype(np.float64)
+    return {f"v1_{n}": values[:, n] for n in range(values.shape[1])}
+
+
+def _shape(vocabulary: Vocabulary) -> tuple[int, int]:
+    vectoriser = Vectoriser(vocabulary)
+    return vectoriser.width, vectoriser.labels
