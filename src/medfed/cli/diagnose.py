@@ -115,9 +115,12 @@ def _print(answer: Answer) -> None:
     def share(value: float | None) -> str:
         return "does not know it" if value is None else f"{value:.0%}"
 
+    def network(value: float | None) -> str:
+        return share(value) if answer.model else "none asked"
+
     shown = answer.settings.shown
     rows = [
-        (d.diagnosis.display or d.diagnosis.code, f"{d.combined:.0%}", share(d.library), share(d.network))
+        (d.diagnosis.display or d.diagnosis.code, f"{d.combined:.0%}", share(d.library), network(d.network))
         for d in answer.diagnoses[:shown]
     ]
     heads = ("diagnosis", "together", "similar cases", "network")

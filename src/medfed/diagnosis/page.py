@@ -75,7 +75,8 @@ def _asked(question: Question) -> Iterable[Sequence[str]]:
 
 def _diagnoses(answer: Answer) -> Iterable[Sequence[str]]:
     for one in answer.diagnoses[: answer.settings.shown]:
-        yield _name(one.diagnosis), f"{one.combined:.0%}", _share(one.library), _share(one.network)
+        network = _share(one.network) if answer.model else "none asked"
+        yield _name(one.diagnosis), f"{one.combined:.0%}", _share(one.library), network
 
 
 def _cases(cases: Sequence[SimilarCase]) -> Iterable[Sequence[str]]:
