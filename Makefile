@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-core lint format bench requirements wheel clean
+.PHONY: help demo test test-core lint format bench faults requirements wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,6 +37,9 @@ format: $(VENV)/.dev  ## put the code into shape
 
 bench: $(VENV)/.core  ## measure accuracy against the stated figures; options: make bench ARGS="heart --seeds 1"
 	@$(PY) -m benchmarks.accuracy $(ARGS)
+
+faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
+	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))
 
 requirements: $(VENV)/.dev  ## compile requirements/*.in anew, with hashes
 	@cd requirements && for list in core build dev torch; do \
