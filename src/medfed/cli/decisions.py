@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from medfed.cli.options import PATH, as_json, open_view
 from medfed.cli.output import print_json
+from medfed.diagnosis.decisions import Reason
 from medfed.errors import InvalidInput
+from medfed.records.case import CourseStatus
 
-_REASONS = ("agrees", "clinical-picture", "new-finding", "contraindication", "patient-wish", "not-similar", "other")
-_COURSES = ("resolved", "improved", "unchanged", "worse", "died", "unknown")
 user_option = click.option("--user", default=getpass.getuser, metavar="NAME", help="Who says so; the login by default.")
 
 
@@ -22,7 +23,7 @@ user_option = click.option("--user", default=getpass.getuser, metavar="NAME", he
 @click.argument("site", type=PATH)
 @click.argument("answer")
 @click.option("--decision", type=click.Choice(["confirm", "adjust", "reject"]), required=True)
-@click.option("--reason", type=click.Choice(_REASONS), required=True)
+@click.option("--reason", type=click.Choice(get_args(Reason)), required=True)
 @click.option("--diagnosis", "diagnoses", multiple=True, metavar="SYSTEM|CODE", help="May be repeated; the main first.")
 @user_option
 @as_json
@@ -35,8 +36,7 @@ def decide(
     from medfed.hospital.site_directory import wall_clock
     from medfed.records.coding import Coding
 
-    log = open_decisions(_site(site))
-    try:
+    with closing(open_decisions(_site(site))) as log:
         shown = [c for e in log.entries(answer) if isinstance(e.event, Answered) for c, _ in e.event.diagnoses]
         named: list[Coding] = []
         for text in diagnoses:
@@ -46,8 +46,6 @@ def decide(
                 raise InvalidInput("diagnosis: expected SYSTEM|CODE, or the code of one that the answer shows")
             named.append(Coding(system, code) if bar and system and code else found[0])
         entry = log.decide(answer, Decided(decision, reason, tuple(named)), user=user, time=wall_clock() // 1000)
-    finally:
-        log.close()
     if as_json:
         print_json(entry)
     else:
@@ -57,7 +55,7 @@ def decide(
 @click.command("follow-up")
 @click.argument("site", type=PATH)
 @click.argument("answer")
-@click.option("--course", type=click.Choice(_COURSES), required=True)
+@click.option("--course", type=click.Choice(get_args(CourseStatus)), required=True)
 @click.option("--known", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When that was known; now by default.")
 @user_option
 @as_json
@@ -70,12 +68,8 @@ def follow_up(site: Path, answer: str, course: Any, known: datetime | None, user
 
     now = wall_clock() // 1000
     followed = FollowedUp(course, int(known.timestamp()) if known else now)
-    with open_library(site) as library:
-        log = consultation.open_decisions(site)
-        try:
-            entry = consultation.follow_up(library, log, answer, followed, user=user, time=now)
-        finally:
-            log.close()
+    with open_library(site) as library, closing(consultation.open_decisions(site)) as log:
+        entry = consultation.follow_up(library, log, answer, followed, user=user, time=now)
     if as_json:
         print_json(entry)
     elif isinstance(entry.event, Retained):
@@ -94,12 +88,9 @@ def trace(site: Path, answer: str, ledger: Path | None, as_json: bool) -> None:
     from medfed.diagnosis.decisions import Answered
     from medfed.hospital.consultation import open_decisions
 
-    log = open_decisions(_site(site))
-    try:
+    with closing(open_decisions(_site(site))) as log:
         count, head = log.verify()
         entries = list(log.entries(answer))
-    finally:
-        log.close()
     if not entries:
         raise InvalidInput("answer: no such identifier in this site's log")
     model = next((e.event.model for e in entries if isinstance(e.event, Answered)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +53,12 @@ def diagnose(
     with open_library(site) as library:
         vocabulary = Vocabulary.decode(words.read_bytes()) if words else draft_vocabulary(library.cases())
         asked = _read(question) if question else _interview(vocabulary)
-        decisions = open_decisions(site)
-        try:
+        with closing(open_decisions(site)) as decisions:
             answer = ask(
                 library, decisions, asked, vocabulary,
                 model=load_model(model_file) if model_file else None, time=wall_clock() // 1000, user=user,
                 entropy=system_entropy, settings=AnswerSettings(threshold=threshold), units=UnitConverter(),
             )  # fmt: skip
-        finally:
-            decisions.close()
     if page is not None:
         with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(answer_page(asked, answer))
@@ -97,7 +95,7 @@ def _interview(vocabulary: Vocabulary) -> Question:
             refuted = text.startswith("!")
             features.append(Asked(found[0].code, found[0].system, status="refuted" if refuted else "present"))
         else:
-            near = ", ".join(coding.display or coding.code for coding in found[:8])
+            near = ", ".join(coding.words for coding in found[:8])
             click.echo(f"which one? {near}" if found else "not in the vocabulary", err=True)
     try:
         years = float(age) if age else None
@@ -107,31 +105,21 @@ def _interview(vocabulary: Vocabulary) -> Question:
 
 
 def _print(answer: Answer) -> None:
-    from medfed.diagnosis.page import dose_text
+    from medfed.diagnosis.page import diagnosis_rows, dose_text
 
     for _, text in answer.warnings:
         click.echo(f"warning: {text}")
 
-    def share(value: float | None) -> str:
-        return "does not know it" if value is None else f"{value:.0%}"
-
-    def network(value: float | None) -> str:
-        return share(value) if answer.model else "none asked"
-
     shown = answer.settings.shown
-    rows = [
-        (d.diagnosis.display or d.diagnosis.code, f"{d.combined:.0%}", share(d.library), network(d.network))
-        for d in answer.diagnoses[:shown]
-    ]
     heads = ("diagnosis", "together", "similar cases", "network")
-    table("Diagnoses", heads, rows, right=heads[1:])
+    table("Diagnoses", heads, list(diagnosis_rows(answer)), right=heads[1:])
     for title, cases in (("Similar cases", answer.cases[:shown]), ("Cases that speak against it", answer.contrary)):
         lines = [
             (
                 c.case,
                 f"{c.score:.2f}",
                 f"{c.coverage:.0%}",
-                ", ".join(d.display or d.code for d in c.diagnoses),
+                ", ".join(d.words for d in c.diagnoses),
                 c.course,
             )
             for c in cases
@@ -139,7 +127,7 @@ def _print(answer: Answer) -> None:
         if lines:
             table(title, ("case", "similarity", "compared", "diagnosis", "course"), lines)
     received = [
-        (r.drug.display or r.drug.code, r.age_band, dose_text(r), str(len(r.cases)), str(len(r.against)),
+        (r.drug.words, r.age_band, dose_text(r), str(len(r.cases)), str(len(r.against)),
          r.flags.allergy, r.flags.pregnancy, r.flags.age)
         for r in answer.treatments
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,10 +162,8 @@ def withdraw_consent(site: Path, patient: str, as_json: bool) -> None:
     """Remove everything of a patient from SITE, at once and for good; no later import brings it back."""
     from medfed.hospital.consultation import open_decisions, withdraw_patient
 
-    with open_library(site) as library:
-        decisions = open_decisions(site)
+    with open_library(site) as library, closing(open_decisions(site)) as decisions:
         gone = withdraw_patient(library, decisions, patient)
-        decisions.close()
     if as_json:
         print_json({"removed_cases": gone})
     else:
@@ -184,11 +182,8 @@ def open_library(site: Path) -> Generator[Library]:
     from medfed.records.library import Library
 
     read_public(site)
-    library = Library(site / "library.db", system_entropy)
-    try:
+    with closing(Library(site / "library.db", system_entropy)) as library:
         yield library
-    finally:
-        library.close()
 
 
 def _fhir_files(paths: tuple[Path, ...]) -> list[Path]:

@@ -15,30 +15,23 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from medfed.diagnosis.answer import Answer
 from medfed.encoding import Record, decode, digest_of, encode
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest
 from medfed.records.case import Case, Course, CourseStatus, Outcome, Treatment
 from medfed.records.coding import Coding
 
-__all__ = ["ACCEPTABLE", "REASONS", "Answered", "Decided", "Decisions", "Entry", "FollowedUp", "Retained"]
+if TYPE_CHECKING:
+    from medfed.diagnosis.answer import Answer
+
+__all__ = ["ACCEPTABLE", "Answered", "Decided", "Decisions", "Entry", "FollowedUp", "Reason", "Retained"]
 
 ACCEPTABLE: Final[tuple[CourseStatus, ...]] = ("resolved", "improved")
-REASONS: Final = (
-    "agrees",
-    "clinical-picture",
-    "new-finding",
-    "contraindication",
-    "patient-wish",
-    "not-similar",
-    "other",
-)
 _START: Final[Digest] = bytes(32)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entry (

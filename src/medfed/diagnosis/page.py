@@ -12,9 +12,8 @@ from typing import Final
 from medfed.diagnosis.answer import Answer, SimilarCase
 from medfed.diagnosis.question import Question
 from medfed.diagnosis.treatments import Received
-from medfed.records.coding import Coding
 
-__all__ = ["answer_page", "dose_text"]
+__all__ = ["answer_page", "diagnosis_rows", "dose_text"]
 
 _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;color:#1a2330;max-width:60rem;margin:2rem auto;padding:0 1rem}
@@ -38,7 +37,7 @@ def answer_page(question: Question, answer: Answer) -> str:
         '<p class="quiet">It supports a decision and never makes one. A research tool, not a medical device.</p>',
         warnings,
         _section("Asked", ("finding", "status", "value"), _asked(question)),
-        _section("Diagnoses", ("", "together", "similar cases", "network"), _diagnoses(answer), numbers=(1, 2, 3)),
+        _section("Diagnoses", ("", "together", "similar cases", "network"), diagnosis_rows(answer), numbers=(1, 2, 3)),
         _section("Similar cases", _CASE_HEADS, _cases(answer.cases[: answer.settings.shown]), numbers=(1, 2)),
         _section("Cases that speak against it", _CASE_HEADS, _cases(answer.contrary), numbers=(1, 2)),
         _section("What similar patients received", _TREATMENT_HEADS, map(_treatment, answer.treatments)),
@@ -73,16 +72,17 @@ def _asked(question: Question) -> Iterable[Sequence[str]]:
         yield one.concept.replace("_", " "), one.status, f"{value} {one.unit}".strip()
 
 
-def _diagnoses(answer: Answer) -> Iterable[Sequence[str]]:
+def diagnosis_rows(answer: Answer) -> Iterable[Sequence[str]]:
+    """Each diagnosis that is shown: its name and its shares, together, of similar cases and of the network."""
     for one in answer.diagnoses[: answer.settings.shown]:
         network = _share(one.network) if answer.model else "none asked"
-        yield _name(one.diagnosis), f"{one.combined:.0%}", _share(one.library), network
+        yield one.diagnosis.words, f"{one.combined:.0%}", _share(one.library), network
 
 
 def _cases(cases: Sequence[SimilarCase]) -> Iterable[Sequence[str]]:
     for one in cases:
         reasons = ", ".join(f"{name.replace('_', ' ')} {part:.2f}" for name, part in one.contributions[:6])
-        diagnoses = ", ".join(_name(coding) for coding in one.diagnoses)
+        diagnoses = ", ".join(coding.words for coding in one.diagnoses)
         name = f"{one.case}{' (assisted)' if one.assisted else ''}"
         yield name, f"{one.score:.2f}", f"{one.coverage:.0%}", diagnoses, one.course, reasons
 
@@ -90,8 +90,8 @@ def _cases(cases: Sequence[SimilarCase]) -> Iterable[Sequence[str]]:
 def _treatment(one: Received) -> Sequence[str]:
     when = " as needed" if one.as_needed else ""
     return (
-        f"{_name(one.drug)}{when} (age {one.age_band})",
-        _name(one.route) if one.route else "unknown",
+        f"{one.drug.words}{when} (age {one.age_band})",
+        one.route.words if one.route else "unknown",
         dose_text(one),
         str(len(one.cases)),
         str(len(one.against)),
@@ -112,10 +112,6 @@ def _section(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], nu
         for row in listed
     )
     return f"<h2>{title}</h2><table><tr>{head}</tr>{body}</table>"
-
-
-def _name(coding: Coding) -> str:
-    return coding.display or coding.code
 
 
 def _share(value: float | None) -> str:

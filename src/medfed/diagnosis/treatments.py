@@ -165,5 +165,7 @@ def _is_same_class(concept: str, system: str, drug: Coding) -> bool:
     if concept.lower() in names and system in ("", drug.system):
         return True
     if drug.system == ATC and system in ("", ATC) and len(concept) >= 3:
-        return drug.code.startswith(concept) or (len(concept) >= _ATC_CLASS and concept[:4] == drug.code[:4])
+        return drug.code.startswith(concept) or (
+            len(concept) >= _ATC_CLASS and concept[:_ATC_CLASS] == drug.code[:_ATC_CLASS]
+        )
     return False

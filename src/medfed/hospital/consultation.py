@@ -15,9 +15,8 @@ from medfed.crypto import Entropy
 from medfed.diagnosis.answer import Answer, AnswerSettings, Network, make_answer
 from medfed.diagnosis.decisions import Decisions, Entry, FollowedUp
 from medfed.diagnosis.question import Question, question_case
-from medfed.errors import InvalidInput
 from medfed.federation.model_file import Model
-from medfed.federation.outcome_study import predict_outcome, vocabulary_of
+from medfed.federation.outcome_study import predict_outcome
 from medfed.records.library import Library
 from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import Vocabulary
@@ -52,8 +51,6 @@ def ask(
     asked = question_case(question, vocabulary, library.id_of(f"answer/{identifier}"), time)
     network = None
     if model is not None:
-        if vocabulary_of(model.plan) != vocabulary.digest:
-            raise InvalidInput("model: it was trained in another vocabulary than this one")
         v2 = predict_outcome(model, vocabulary, [asked], units)[0]
         network = Network(model.digest, v2.astype(np.float64))
     answer = make_answer(

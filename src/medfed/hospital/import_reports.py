@@ -6,13 +6,13 @@ that was written is never changed.
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from medfed.crypto.private_file import create_private_file
 from medfed.encoding import Record, decode, encode
-from medfed.errors import InvalidInput, Unavailable
+from medfed.errors import InvalidInput
 from medfed.records.report import ImportReport
 
 __all__ = ["MOST_LINES", "KeptLine", "KeptReport", "keep_report", "load_report"]
@@ -54,17 +54,11 @@ def keep_report(folder: Path, report: ImportReport, time: int) -> KeptReport:
     """Write a report as the next number in `folder`.
 
     Raises:
-        Unavailable: it cannot be written.
+        Unavailable: it cannot be written. Refused: see `create_private_file`.
     """
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        number = max(_numbers(folder), default=0) + 1
-        kept = _kept(report, number, time)
-        handle = os.open(folder / f"{number:06}.report", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(encode(kept))
-    except OSError as error:
-        raise Unavailable(f"import report: cannot be written: {error.strerror}") from None
+    number = max(_numbers(folder), default=0) + 1
+    kept = _kept(report, number, time)
+    create_private_file(folder / f"{number:06}.report", encode(kept))
     return kept
 
 

@@ -59,6 +59,11 @@ class Coding(Record, frozen=True):
         """What makes two codings the same."""
         return (self.system, self.code)
 
+    @property
+    def words(self) -> str:
+        """What people read: the display, or the code where there is none."""
+        return self.display or self.code
+
 
 def local_coding(source: str, code: str, display: str = "") -> Coding:
     """A concept of a site's own list `source`, for tables that use no public terminology."""

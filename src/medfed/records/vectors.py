@@ -150,7 +150,7 @@ class Vectoriser:
         ]
         names += [("drug", drug.concept) for drug in vocabulary.drugs]
         return [
-            Described(kind, coding.display or coding.code)
+            Described(kind, coding.words)
             for (kind, coding), value in zip(names, v2.tolist(), strict=True)
             if value >= least
         ]
@@ -242,16 +242,16 @@ class Vectoriser:
                 words.append(f"for {reached:g} days or longer")
             if value.condition:
                 condition = self._vocabulary.conditions[value.condition - 1]
-                words.append(condition.display or condition.code)
+                words.append(condition.words)
             return ", ".join(words)
         if isinstance(attribute, NumberAttribute):
             return f"{value:.6g} {attribute.unit}".strip()
         if isinstance(attribute, SetAttribute) and isinstance(value, frozenset):
             members = [attribute.members[n] for n in sorted(value)]
-            return ", ".join(member.display or member.code for member in members) or "none"
+            return ", ".join(member.words for member in members) or "none"
         assert isinstance(attribute, CodedAttribute)
         coding = attribute.values[int(value)]  # pyright: ignore[reportArgumentType]
-        return coding.display or coding.code
+        return coding.words
 
 
 def _width(attribute: Attribute, vocabulary: Vocabulary) -> int:

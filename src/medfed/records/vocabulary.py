@@ -127,7 +127,7 @@ def name_of(attribute: Attribute) -> str:
     """What people call it."""
     if isinstance(attribute, SetAttribute):
         return attribute.name
-    return attribute.concept.display or attribute.concept.code
+    return attribute.concept.words
 
 
 def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:

@@ -1,7 +1,8 @@
 """Training (or counting), masking and submitting an update.
 
-Order of effects: the vector x and the attempt's self seed are in the vault before the masked blob exists, and the blob
-is stored before the transaction that names it. After a crash the same bytes come out again.
+Order of effects: the vector x is in the vault before anything is made of it, then the attempt's self seed and the
+digest of the masked blob, then the blob is stored, and only then goes the transaction that names it. After a crash the
+same bytes come out again.
 """
 
 from __future__ import annotations

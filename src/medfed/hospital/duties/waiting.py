@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
-from medfed.ledger.contracts.deadlines import Advance, ResumeStudy, due_at
+from medfed.ledger.contracts.deadlines import Advance, ResumeStudy, due_at, voters
 from medfed.ledger.contracts.rounds import Round
 from medfed.ledger.contracts.studies import (
     MISSES_BEFORE_REJOIN,
@@ -59,8 +59,7 @@ class ResumePaused:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due once a pause, when enough hospitals are there to go on."""
-        votes = me.name in study.roster and me.name not in (*study.expelled, *study.withdrawn)
-        if study.phase != "paused" or not votes or me.name in study.resume_votes:
+        if study.phase != "paused" or me.name not in voters(study) or me.name in study.resume_votes:
             return ()
         if study.pause_code in _BY_PERSON or len(eligible(view, study)) < study.terms.quorum:
             return ()

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from medfed.encoding import Record
 from medfed.errors import Refused
-from medfed.identifiers import Code, StudyId
+from medfed.identifiers import Code, Name, StudyId
 from medfed.ledger.contracts.agreement import dispute
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.keying import close_enrolment, close_keying, close_sealing
@@ -34,7 +34,7 @@ from medfed.ledger.contracts.survivors import close_confirm
 from medfed.ledger.contracts.updates import close_update
 from medfed.ledger.state import Overlay, Reader
 
-__all__ = ["AbortStudy", "Advance", "ResumeStudy", "due_at"]
+__all__ = ["AbortStudy", "Advance", "ResumeStudy", "due_at", "voters"]
 
 
 class Advance(Record, tag_field="type", tag="advance"):
@@ -54,6 +54,11 @@ class ResumeStudy(Record, tag_field="type", tag="resume-study"):
     """Vote to go on after a pause."""
 
     study: StudyId
+
+
+def voters(study: Study) -> frozenset[Name]:
+    """Who decides on pauses: the study roster less who was removed or has withdrawn."""
+    return frozenset(members(study)).difference(study.withdrawn)
 
 
 def due_at(reader: Reader, study: Study) -> int | None:
@@ -89,7 +94,7 @@ def apply_resume_study(overlay: Overlay, call: Call, body: ResumeStudy) -> None:
     study = need_study(overlay, body.study, "paused")
     _check_voter(study, call, study.resume_votes)
     study = replace(study, resume_votes=with_name(study.resume_votes, call.sender))
-    if len(_voters(study).intersection(study.resume_votes)) < study.terms.quorum:
+    if len(voters(study).intersection(study.resume_votes)) < study.terms.quorum:
         put_study(overlay, study)
         return
     open_round(overlay, call, replace(study, phase="running", pause_code="", resume_votes=(), abort_votes=()))
@@ -101,7 +106,7 @@ def apply_abort_study(overlay: Overlay, call: Call, body: AbortStudy) -> None:
     _check_voter(study, call, study.abort_votes)
     study = replace(study, abort_votes=with_name(study.abort_votes, call.sender))
     put_study(overlay, study)
-    still = _voters(study)
+    still = voters(study)
     if 2 * len(still.intersection(study.abort_votes)) > len(still):
         _end(overlay, study, "voted")
 
@@ -140,12 +145,8 @@ def _end(overlay: Overlay, study: Study, code: str) -> None:
     abort(overlay, study, code)
 
 
-def _voters(study: Study) -> set[str]:
-    return set(members(study)) - set(study.withdrawn)
-
-
 def _check_voter(study: Study, call: Call, votes: tuple[str, ...]) -> None:
-    if call.sender not in _voters(study):
+    if call.sender not in voters(study):
         raise Refused("not-in-study", f"{call.sender} is not on the study roster, was removed from it or has withdrawn")
     if call.sender in votes:
         raise Refused("already-voted", f"{call.sender} has voted already")
