@@ -74,7 +74,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.python requirements/core.txt requirements/build.txt pyproject.toml
-	@echo "installing MedFed and the 8 libraries that it needs, about 80 MB"
+	@echo "installing MedFed and the 9 libraries that it needs, about 80 MB"
 	@$(PIP) --require-hashes -r requirements/core.txt -r requirements/build.txt
 	@$(PIP) --no-build-isolation --no-index --editable .
 	@touch $@

@@ -1,11 +1,20 @@
-"""Cryptography under thin names: signing, sealing, keystreams, sharing, commitments, keystore. No protocol.
+"""Cryptography under thin names: signing, sealing, keystreams, sharing, commitments, group elements, keystore.
 
-Nothing here chooses what to protect or when; `secure_sum` and the agents do. Randomness is always passed in.
+No protocol: nothing here chooses what to protect or when; `secure_sum` and the agents do. Randomness is passed in.
 """
 
 from medfed.crypto.authenticated import ENCRYPTION_OVERHEAD, decrypt, encrypt, encrypt_buffer
 from medfed.crypto.commitments import SALT_BYTES, commit, equal, is_commitment_to
 from medfed.crypto.derivation import hkdf_sha256, hmac_sha256
+from medfed.crypto.group import (
+    ELEMENT_BYTES,
+    SCALAR_BYTES,
+    hash_to_element,
+    is_element,
+    multiply,
+    new_scalar,
+    random_element,
+)
 from medfed.crypto.keystore import (
     KeystoreCost,
     PublicKeys,
@@ -21,9 +30,11 @@ from medfed.crypto.sharing import SHARE_BYTES, combine_shares, split_secret
 from medfed.crypto.signing import SigningKey, is_valid_signature
 
 __all__ = [
+    "ELEMENT_BYTES",
     "ENCRYPTION_OVERHEAD",
     "PUBLIC_BYTES",
     "SALT_BYTES",
+    "SCALAR_BYTES",
     "SEAL_OVERHEAD",
     "SHARE_BYTES",
     "Entropy",
@@ -40,12 +51,17 @@ __all__ = [
     "encrypt_buffer",
     "equal",
     "fill_keystream",
+    "hash_to_element",
     "hkdf_sha256",
     "hmac_sha256",
     "is_commitment_to",
+    "is_element",
     "is_valid_signature",
     "load_keystore",
     "load_public",
+    "multiply",
+    "new_scalar",
+    "random_element",
     "save_keystore",
     "seal",
     "seeded_entropy",
