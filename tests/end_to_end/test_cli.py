@@ -198,3 +198,37 @@ def test_a_typo_is_exit_2_and_a_version_is_printed(capsys: pytest.CaptureFixture
     assert run(capsys, "study", "check")[0] == 2
     code, out, _ = run(capsys, "--version")
     assert (code, "medfed" in out) == (0, True)
+
+
+PLAN_OF_VOTES = ["pate", "plan", "--voters", "250", "--classes", "2", "--agreement", ".9", "--hospitals", "10"]
+
+
+def test_pate_plan_says_what_a_budget_buys(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--mechanism", "laplace", "--gamma", ".02", "--epsilon", "2.81"]
+    code, out, err = run(capsys, *PLAN_OF_VOTES, *options, "--json")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert facts["proposal"]["noise"] == {"type": "laplace", "gamma": 200}
+    assert facts["curve"][-1][0] == facts["proposal"]["queries"]
+    code, out, err = run(capsys, *PLAN_OF_VOTES, *options)
+    assert code == 0, err
+    assert "discrete Laplace, γ 0.02" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "named"),
+    [
+        (["--epsilon", "1", "--queries", "1000000"], 3, "ε"),
+        (["--epsilon", ".1", "--queries", "5000"], 3, "voters are needed"),
+        (["--epsilon", "1", "--gamma", ".1"], 2, "--sigma"),
+        (["--epsilon", "1", "--sigma", "1.2345"], 2, "square root"),
+        (["--epsilon", "-1"], 2, "budget"),
+    ],
+)
+def test_pate_plan_refuses_what_cannot_work_in_one_line(
+    options: list[str], expected: int, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *PLAN_OF_VOTES, *options)
+    assert code == expected
+    assert named in err
+    assert len(err.splitlines()) == 1
