@@ -219,7 +219,7 @@ def test_pate_plan_says_what_a_budget_buys(capsys: pytest.CaptureFixture[str]) -
     ("options", "expected", "named"),
     [
         (["--epsilon", "1", "--queries", "1000000"], 3, "ε"),
-        (["--epsilon", ".1", "--queries", "5000"], 3, "voters are needed"),
+        (["--epsilon", ".5", "--queries", "1000"], 3, "voters are needed"),
         (["--epsilon", "1", "--gamma", ".1"], 2, "--sigma"),
         (["--epsilon", "1", "--sigma", "1.2345"], 2, "square root"),
         (["--epsilon", "-1"], 2, "budget"),

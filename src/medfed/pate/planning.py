@@ -14,7 +14,15 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, Refused
-from medfed.pate.noise import GAMMA_STEP, ConfidentNoise, GaussianNoise, LaplaceNoise, Mechanism, VoteNoise
+from medfed.pate.noise import (
+    GAMMA_STEP,
+    ConfidentNoise,
+    GaussianNoise,
+    LaplaceNoise,
+    Mechanism,
+    VoteNoise,
+    mechanism_of,
+)
 from medfed.pate.reliability import noise_law, share_correct, share_passing
 from medfed.privacy import Guarantee, Roster, guarantee
 
@@ -63,6 +71,8 @@ class Wishes(Record, frozen=True):
             raise InvalidInput(f"reliability: expected between 0 and 1, found {self.reliability:g}")
         if self.queries is not None:
             _check_range("queries", self.queries, 1, _MOST_QUERIES)
+        if self.noise is not None and mechanism_of(self.noise) != self.mechanism:
+            raise InvalidInput(f"noise: expected that of {self.mechanism}, found that of {mechanism_of(self.noise)}")
         Roster(self.hospitals, self.dropouts, self.colluding)
 
     @property
@@ -232,7 +242,7 @@ def _too_few_voters(wishes: Wishes, noise: VoteNoise, proposal: Proposal | None)
     found = f"; with {wishes.voters}, {proposal.expected_correct:.1%} are" if proposal else ""
     if lacking(_MOST_VOTERS):
         return Refused(
-            "too-few-voters", f"no number of voters makes {wishes.reliability:.0%} of the answers right{found}"
+            "too-few-voters", f"no number of voters gets {wishes.reliability:.0%} of the answers right{found}"
         )
     needed = _last(lacking, wishes.voters, _MOST_VOTERS) + 1
     return Refused(

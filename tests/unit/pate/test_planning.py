@@ -84,7 +84,7 @@ def test_more_queries_than_the_budget_pays_for_are_refused_with_the_number_that_
 
 def test_a_budget_too_small_for_one_query_is_refused_with_the_budget_for_one() -> None:
     with pytest.raises(Refused, match=r"ε of at least 4\.01"):
-        plan_labelling(_wishes(epsilon=1.0, noise=LaplaceNoise(gamma=20_000)))
+        plan_labelling(_wishes(epsilon=1.0, mechanism="laplace", noise=LaplaceNoise(gamma=20_000)))
 
 
 def test_a_patient_at_several_hospitals_needs_more_noise() -> None:
@@ -97,7 +97,7 @@ def test_a_patient_at_several_hospitals_needs_more_noise() -> None:
 def test_confident_aggregation_answers_easy_cases_and_leaves_hard_ones() -> None:
     noise = ConfidentNoise(screen_variance=400, threshold=190, variance=100)
     easy, hard = (
-        plan_labelling(_wishes(mechanism="confident", noise=noise, epsilon=8.0, queries=100, agreement=(share,)))
+        plan_labelling(_wishes(mechanism="confident", noise=noise, epsilon=9.0, queries=100, agreement=(share,)))
         for share in (0.95, 0.55)
     )
     assert easy.expected_answers > 95
@@ -127,6 +127,7 @@ def test_the_curve_rises_to_the_whole_cost() -> None:
         ({"attended": 11}, "attended"),
         ({"reliability": 1.0}, "reliability"),
         ({"queries": 0}, "queries"),
+        ({"noise": LaplaceNoise(gamma=1)}, "expected that of gaussian"),
     ],
 )
 def test_wishes_out_of_range_are_named(changed: dict[str, Any], named: str) -> None:
