@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-core lint format bench faults requirements wheel clean
+.PHONY: help demo test test-core lint format bench faults fuzz requirements wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,6 +40,9 @@ bench: $(VENV)/.core  ## measure accuracy against the stated figures; options: m
 
 faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
 	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))
+
+fuzz: $(VENV)/.dev  ## feed every decoder with almost valid input; options: make fuzz ARGS="--target model-file --runs 100000"
+	@$(PY) -m tests.fuzz.run $(ARGS)
 
 requirements: $(VENV)/.dev  ## compile requirements/*.in anew, with hashes
 	@cd requirements && for list in core build dev torch; do \

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, cast, dataclass_transform
 
 import msgspec
 
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
 from medfed.identifiers import Digest, sha256
 
 __all__ = ["Record", "decode", "digest_of", "encode"]
@@ -38,12 +38,13 @@ def decode(data: bytes, kind: type[T]) -> T:
     """The value of type `kind` whose canonical bytes are `data`.
 
     Raises:
-        InvalidInput: `data` is malformed, breaks a bound, nests too deeply or is not canonical.
+        InvalidInput: `data` is malformed, breaks a bound, nests too deeply or is not canonical; or it is no bytes, as
+            where a database gives back what somebody else wrote into it.
     """
     try:
         value = _decoder(kind).decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError) as error:
-        raise InvalidInput(f"{_name(kind)}: {error}") from None
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{_name(kind)}: {brief(error)}") from None
     if _encoder.encode(value) != data:
         raise InvalidInput(f"{_name(kind)}: bytes are not canonical")
     return cast(T, value)

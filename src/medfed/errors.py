@@ -5,13 +5,23 @@ Messages name the thing, what was expected and what was found. They never carry 
 
 from __future__ import annotations
 
-__all__ = ["InvalidInput", "MedFedError", "Refused", "Tampered", "Unavailable"]
+from typing import Final
+
+__all__ = ["InvalidInput", "MedFedError", "Refused", "Tampered", "Unavailable", "brief"]
+
+_LONGEST: Final = 300
 
 
 class MedFedError(Exception):
     """The root of every error that MedFed raises on purpose. `exit_code` is what the CLI exits with."""
 
     exit_code: int = 1
+
+
+def brief(error: Exception) -> str:
+    """A library's message, for use in ours: it may quote what it found, which may be as long as the input."""
+    text = str(error)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 class InvalidInput(MedFedError):

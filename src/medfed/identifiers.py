@@ -62,7 +62,7 @@ def check_name(text: str) -> str:
         InvalidInput: it is not.
     """
     if not re.match(_NAME, text):
-        raise InvalidInput(f"participant name {text!r}: expected 1 to 40 of a-z, 0-9 and inner hyphens")
+        raise InvalidInput(f"participant name {text[:80]!r}: expected 1 to 40 of a-z, 0-9 and inner hyphens")
     return text
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -119,7 +120,7 @@ class Decisions:
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.OperationalError):
             raise Unavailable("decisions: the log cannot be opened") from None
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             raise Tampered("decisions: the file is not a log") from None
 
     def close(self) -> None:
@@ -180,8 +181,8 @@ class Decisions:
         """
         self._need(answer)
         decided, followed = self._last(answer, Decided), self._last(answer, FollowedUp)
-        row = self._db.execute("SELECT content FROM asked WHERE answer = ?", (answer,)).fetchone()
-        if decided is None or followed is None or row is None:
+        rows = self._rows("SELECT content FROM asked WHERE answer = ?", answer)
+        if decided is None or followed is None or not rows:
             return None
         choice, course = decided.event, followed.event
         if not isinstance(choice, Decided) or not isinstance(course, FollowedUp):
@@ -189,7 +190,11 @@ class Decisions:
         if not choice.diagnoses or course.course not in ACCEPTABLE:
             return None
         outcome = Outcome(choice.diagnoses, (), choice.treatments, Course(course.course, course.known))
-        return msgspec.structs.replace(decode(row[0], Case), outcome=outcome, assisted=True)
+        try:
+            asked = decode(rows[0][0], Case)
+        except InvalidInput:
+            raise Tampered("decisions: what was asked is damaged") from None
+        return msgspec.structs.replace(asked, outcome=outcome, assisted=True)
 
     def retain(self, answer: str, case: str, *, user: str, time: int) -> Entry:
         """Write down that the library holds the case, and let go of what was asked.
@@ -203,14 +208,15 @@ class Decisions:
 
     def erase(self, patient: str) -> int:
         """Erase what was asked about a patient; how many questions went. The log stays, and holds nothing asked."""
-        gone = self._db.execute("DELETE FROM asked WHERE patient = ?", (patient,)).rowcount
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with _translated():
+            gone = self._db.execute("DELETE FROM asked WHERE patient = ?", (patient,)).rowcount
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
 
     def entries(self, answer: str | None = None) -> Iterator[Entry]:
         """The log in order, or the lines about one answer."""
         where, values = ("", ()) if answer is None else (" WHERE answer = ?", (answer,))
-        for digest, content in self._db.execute(f"SELECT digest, content FROM entry{where} ORDER BY number", values):  # noqa: S608 - constants
+        for digest, content in self._rows(f"SELECT digest, content FROM entry{where} ORDER BY number", *values):  # noqa: S608 - constants
             try:
                 entry = decode(content, Entry)
             except InvalidInput:
@@ -237,7 +243,9 @@ class Decisions:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             row = self._db.execute("SELECT number, digest FROM entry ORDER BY number DESC LIMIT 1").fetchone()
-            number, previous = (int(row[0]) + 1, bytes(row[1])) if row else (1, _START)
+            if row is not None and not isinstance(row[1], bytes):
+                raise Tampered("decisions: an entry is damaged")
+            number, previous = (int(row[0]) + 1, row[1]) if row else (1, _START)
             entry = decode(encode(Entry(number, answer, time, user, event, previous)), Entry)
             self._db.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", (number, answer, entry.digest, encode(entry)))
             if asked is not None:
@@ -253,6 +261,10 @@ class Decisions:
             raise
         return entry
 
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with _translated():
+            return self._db.execute(query, values).fetchall()
+
     def _last(self, answer: str, kind: type[Event]) -> Entry | None:
         found = [entry for entry in self.entries(answer) if isinstance(entry.event, kind)]
         return found[-1] if found else None
@@ -260,3 +272,16 @@ class Decisions:
     def _need(self, answer: str) -> None:
         if next(self.entries(answer), None) is None:
             raise InvalidInput("answer: no such identifier in this site's log")
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "decode" in str(error) or "malformed" in str(error) or "no such" in str(error):
+            raise Tampered("decisions: the log is damaged") from None
+        raise Unavailable(f"decisions: {error}") from None
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        raise Tampered("decisions: the log is damaged") from None

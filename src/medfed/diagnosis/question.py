@@ -64,9 +64,10 @@ def parse_question(data: bytes) -> Question:
     try:
         return msgspec.json.decode(data, type=Question)
     except msgspec.ValidationError as error:
-        place = str(error).rpartition("`$")[2].strip("`")
+        # Without a place the message is about the document, and may quote a key.
+        place = str(error).rpartition("`$")[2].strip("`")[:200] if "`$" in str(error) else ""
         raise InvalidInput(f"question: {place.lstrip('.') or 'document'}: not what is expected there") from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("question: not JSON in UTF-8") from None
 
 

@@ -27,8 +27,9 @@ def parse_duration(value: object) -> int:
         if match is None:
             raise InvalidInput(_EXPECTED)
         milliseconds = float(int(match[1]) * _UNITS[match[2]])
-    elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        milliseconds = float(value) * 1000
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        # A whole number may be too large for the conversion to float; the largest that counts is far below.
+        milliseconds = float(value) * 1000 if -(2**53) <= value <= 2**53 else math.inf
     else:
         raise InvalidInput(_EXPECTED)
     if not 1 <= milliseconds <= 2**53 or abs(milliseconds - round(milliseconds)) > 1e-6:

@@ -28,6 +28,7 @@ from medfed.federation.plan import Plan
 from medfed.federation.study import learner_of, released_parameters
 from medfed.federation.tables import TableSource, table_from
 from medfed.identifiers import Digest, sha256
+from medfed.input_file import read_input
 from medfed.models.parameters import Parameters
 
 __all__ = [
@@ -176,14 +177,7 @@ def load_model(path: Path | str) -> Model:
         InvalidInput: it is absent, too large or damaged.
     """
     path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InvalidInput(f"model file {path}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"model file {path}: {error.strerror or error}") from None
-    return decode_model(data)
+    return decode_model(read_input(path, MAX_FILE_BYTES, f"model file {path}"))
 
 
 def _read_attached(data: bytes) -> _Attached:

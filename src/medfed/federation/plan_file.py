@@ -15,11 +15,12 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import inspect
 
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
 from medfed.federation.durations import duration_text, parse_duration
 from medfed.federation.plan import Plan
 from medfed.federation.plan_rules import Problem, plan_problems, problem_of
 from medfed.federation.toml_text import format_toml, line_numbers, line_of
+from medfed.input_file import read_input
 
 __all__ = ["MAX_FILE_BYTES", "format_plan", "load_plan", "parse_plan"]
 
@@ -34,13 +35,7 @@ def load_plan(path: Path | str) -> Plan:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path to a file"
-        raise InvalidInput(f"{path}: cannot be read: {reason}") from None
-    try:
-        return parse_plan(data.decode("utf-8-sig"), str(path))
+        return parse_plan(read_input(path, MAX_FILE_BYTES, str(path)).decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
         raise InvalidInput(f"{path}: not UTF-8") from None
 
@@ -56,7 +51,7 @@ def parse_plan(text: str, source: str) -> Plan:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else brief(error)
         raise InvalidInput(f"{source}: not TOML: {reason}") from None
     plan, problems = _read(document)
     if plan is None or problems:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
 from medfed.federation.cells import cell_number, cell_text
+from medfed.input_file import read_input
 
 __all__ = ["MAX_COLUMNS", "MAX_FILE_BYTES", "MAX_ROWS", "Table", "TableSource", "read_csv", "table_from"]
 
@@ -149,21 +150,8 @@ def read_csv(
         InvalidInput: the file is absent, too large, not UTF-8, malformed, ragged or has no rows.
     """
     label = name or path.name
-    data = _read_bytes(path, label)
-    text = _decode(data, label)
+    text = _decode(read_input(path, MAX_FILE_BYTES, label), label)
     return _parse_csv(text, label, columns, delimiter)
-
-
-def _read_bytes(path: Path, label: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path to a file"
-        raise InvalidInput(f"{label}: cannot be read: {reason}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidInput(f"{label}: larger than {MAX_FILE_BYTES >> 20} MiB")
-    return data
 
 
 def _decode(data: bytes, label: str) -> str:

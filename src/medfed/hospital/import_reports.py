@@ -12,7 +12,7 @@ from typing import Final
 
 from medfed.crypto.private_file import create_private_file
 from medfed.encoding import Record, decode, encode
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.records.report import ImportReport
 
 __all__ = ["MOST_LINES", "KeptLine", "KeptReport", "keep_report", "load_report"]
@@ -66,7 +66,7 @@ def load_report(folder: Path, number: int | None = None) -> KeptReport:
     """The report of that number, or the newest.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is none. Tampered: it is damaged. Unavailable: it cannot be read.
     """
     wanted = number if number is not None else max(_numbers(folder), default=0)
     path = folder / f"{wanted:06}.report"
@@ -74,7 +74,12 @@ def load_report(folder: Path, number: int | None = None) -> KeptReport:
         raise InvalidInput(
             f"import report {wanted or ''}: there is none; `medfed records import` makes one".replace("  ", " ")
         )
-    return decode(path.read_bytes(), KeptReport)
+    try:
+        return decode(path.read_bytes(), KeptReport)
+    except InvalidInput:
+        raise Tampered(f"import report {wanted}: the file is damaged") from None
+    except OSError as error:
+        raise Unavailable(f"import report {wanted}: {error.strerror}") from None
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, cast
 
-import msgspec
-
-from medfed.encoding import encode
+from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput
 from medfed.hospital.vault import Vault
 from medfed.identifiers import sha256
@@ -15,7 +13,6 @@ from medfed.ledger.transaction import Body
 __all__ = ["REQUESTS", "decode_request", "request"]
 
 REQUESTS: Final = "request/"
-_decoder: Final[msgspec.msgpack.Decoder[Body]] = msgspec.msgpack.Decoder(Body, strict=True)
 
 
 def request(vault: Vault, body: Body) -> str:
@@ -33,6 +30,6 @@ def decode_request(data: bytes) -> Body:
         InvalidInput: it does not decode.
     """
     try:
-        return _decoder.decode(data)
-    except msgspec.DecodeError as error:
+        return cast(Body, decode(data, cast("type[Any]", Body)))
+    except InvalidInput as error:
         raise InvalidInput(f"request in the vault: {error}") from None

@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from medfed.encoding import Record
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
 from medfed.hospital.consent import ConsentPolicy, ConsentRule
+from medfed.input_file import read_input
 
 __all__ = ["DEFAULT_SITE_FILE", "DataFile", "SiteFile", "load_site_file", "table_for"]
 
@@ -104,17 +105,11 @@ def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise InvalidInput(f"{path}: larger than {_MAX_BYTES >> 10} KiB")
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror or error}") from None
+        return tomllib.loads(read_input(path, _MAX_BYTES, str(path)).decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise InvalidInput(f"{path}: not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput(f"{path}: not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not TOML: {brief(error)}") from None
 
 
 def _table(path: Path, field: str, value: Any) -> dict[str, Any]:
@@ -135,12 +130,12 @@ def _record(path: Path, field: str, value: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{path}: {field}: {error}") from None
+        raise InvalidInput(f"{path}: {field}: {brief(error)}") from None
 
 
 def _refuse_unknown(path: Path, field: str, section: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in section:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(key[:100], known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(known)}"
-            raise InvalidInput(f"{path}: {field + '.' if field else ''}{key}: unknown{hint}")
+            raise InvalidInput(f"{path}: {field + '.' if field else ''}{key[:100]}: unknown{hint}")

@@ -170,11 +170,13 @@ class Vault:
             self.put("probe", probe)
             return
         try:
-            decrypt(self._key, row[0], _context("probe"))
-        except InvalidInput:
+            self._open(row[0], "probe")
+        except Tampered:
             raise InvalidInput(f"{self._path}: this vault belongs to another site's keys") from None
 
-    def _open(self, sealed: bytes, key: str) -> bytes:
+    def _open(self, sealed: object, key: str) -> bytes:
+        if not isinstance(sealed, bytes):
+            raise Tampered(f"{self._path}: vault entry {key} is not of the type that was written")
         try:
             return decrypt(self._key, sealed, _context(key))
         except InvalidInput:
@@ -184,7 +186,11 @@ class Vault:
     def _translated(self) -> Generator[None]:
         try:
             yield
+        except UnicodeDecodeError:
+            raise Tampered(f"{self._path}: the vault is damaged (text that is not UTF-8)") from None
         except sqlite3.OperationalError as error:
+            if "decode" in str(error) or "malformed" in str(error):
+                raise Tampered(f"{self._path}: the vault is damaged ({error})") from None
             raise Unavailable(f"{self._path}: {error}") from None
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error):

@@ -111,7 +111,8 @@ class LedgerStore:
     def load_state(self) -> tuple[State, Tip]:
         """The stored state and tip, as they were last committed."""
         with self.reading():
-            state = State(dict(self._connection.execute("SELECT key, value FROM state")))
+            rows = self._connection.execute("SELECT key, value FROM state")
+            state = State({_stored_bytes(key, self.path): _stored_bytes(value, self.path) for key, value in rows})
             row = self._connection.execute("SELECT header FROM block ORDER BY height DESC LIMIT 1").fetchone()
         if row is None:
             return state, genesis_tip(self.genesis)[1]
@@ -197,8 +198,8 @@ class LedgerStore:
         if row is None:
             return None
         receipts = cast("list[Receipt]", _decode_stored(row[2], list[Receipt], f"block {row[0]}: receipts"))
-        place = int(row[1])
-        if not 0 <= place < len(receipts) or receipts[place].transaction != transaction:
+        place = row[1]
+        if not isinstance(place, int) or not 0 <= place < len(receipts) or receipts[place].transaction != transaction:
             raise Tampered(f"block {row[0]}: the index points to transaction {place}, which is another or none")
         return receipts[place]
 
@@ -212,6 +213,13 @@ def _row(row: tuple[Any, ...]) -> tuple[Height, Block, list[Receipt]]:
     transactions: tuple[bytes, ...] = _decode_stored(row[4], tuple[bytes, ...], f"{where}: transactions")
     receipts: list[Receipt] = _decode_stored(row[5], list[Receipt], f"{where}: receipts")
     return row[0], Block(header, seal, transactions), receipts
+
+
+def _stored_bytes(data: object, path: Path) -> bytes:
+    """What the state table holds; SQLite keeps whatever type somebody else wrote."""
+    if not isinstance(data, bytes):
+        raise Tampered(f"{path}: the state table holds another type than bytes")
+    return data
 
 
 def _decode_stored(data: object, kind: Any, where: str) -> Any:
@@ -289,9 +297,11 @@ def _translated(path: Path) -> Generator[None]:
     """Say what an SQLite error means for a ledger."""
     try:
         yield
+    except UnicodeDecodeError:
+        raise Tampered(f"{path}: the ledger file is damaged (text that is not UTF-8)") from None
     except sqlite3.OperationalError as error:
         text = str(error)
-        if "malformed" in text or "no such table" in text or "no such column" in text:
+        if "malformed" in text or "decode" in text or "no such table" in text or "no such column" in text:
             raise Tampered(f"{path}: the ledger file is damaged ({text})") from None
         raise Unavailable(f"{path}: {text}") from None
     except sqlite3.DatabaseError as error:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from medfed.crypto import Entropy, hmac_sha256
 from medfed.encoding import decode, encode
@@ -87,7 +87,10 @@ class Library:
         self.connection.execute(
             "INSERT OR IGNORE INTO setting VALUES ('salt', ?), ('revision', 0)", (entropy(_SALT_BYTES),)
         )
-        self._salt: bytes = self.connection.execute("SELECT value FROM setting WHERE name = 'salt'").fetchone()[0]
+        row = self.connection.execute("SELECT value FROM setting WHERE name = 'salt'").fetchone()
+        if row is None or not isinstance(row[0], bytes) or len(row[0]) != _SALT_BYTES:
+            raise Tampered("library: its salt is not what was written")
+        self._salt: bytes = row[0]
 
     def close(self) -> None:
         """Close the file."""
@@ -115,7 +118,10 @@ class Library:
     @property
     def revision(self) -> int:
         """Grows with every change of the cases: what was computed from them at another revision is out of date."""
-        return int(self.connection.execute("SELECT value FROM setting WHERE name = 'revision'").fetchone()[0])
+        rows = self._rows("SELECT value FROM setting WHERE name = 'revision'")
+        if not rows or not isinstance(rows[0][0], int):
+            raise Tampered("library: its revision is not what was written")
+        return rows[0][0]
 
     def id_of(self, source: str) -> str:
         """The identifier of the case made from `source`, the same at every import and in no other library."""
@@ -148,21 +154,22 @@ class Library:
         Raises:
             InvalidInput: there is none.
         """
-        row = self.connection.execute("SELECT content FROM patient_case WHERE id = ?", (case_id,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT content FROM patient_case WHERE id = ?", case_id)
+        if not rows:
             raise InvalidInput("case: no such id in this library")
-        return _decode(row[0])
+        return _decode(rows[0][0])
 
     def cases(self, *, assisted: bool = True) -> Iterator[Case]:
         """Every case in the order of ids; without those that came back through assisted diagnosis on request."""
-        rows = self.connection.execute(
-            "SELECT content FROM patient_case WHERE assisted <= ? ORDER BY id", (int(assisted),)
-        )
-        for (content,) in rows:
-            yield _decode(content)
+        with _translated():
+            rows = self.connection.execute(
+                "SELECT content FROM patient_case WHERE assisted <= ? ORDER BY id", (int(assisted),)
+            )
+            for (content,) in rows:
+                yield _decode(content)
 
     def __len__(self) -> int:
-        return int(self.connection.execute("SELECT count(*) FROM patient_case").fetchone()[0])
+        return int(self._rows("SELECT count(*) FROM patient_case")[0][0])
 
     def columns(self, vocabulary: Vocabulary, units: UnitConverter | None = None) -> LibraryColumns:
         """The cases as columns, made once for each vocabulary and revision: after a withdrawal they are made anew."""
@@ -182,9 +189,8 @@ class Library:
     def keep_only(self, patient: str, origin: str, ids: Iterable[str]) -> int:
         """Remove the cases of `patient` from `origin` that are not among `ids`; how many went."""
         kept = set(ids)
-        held = self.connection.execute(
-            "SELECT id FROM patient_case WHERE patient = ? AND origin = ? AND assisted = 0", (patient, origin)
-        ).fetchall()
+        query = "SELECT id FROM patient_case WHERE patient = ? AND origin = ? AND assisted = 0"
+        held = self._rows(query, patient, origin)
         gone = [row for row in held if row[0] not in kept]
         if gone:
             with self.transaction():
@@ -208,13 +214,17 @@ class Library:
             self._touch()
         if not self._depth:
             # The write-ahead log still holds what was just erased.
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
 
     def is_withdrawn(self, patient: str) -> bool:
         """Whether this patient, under this name, has withdrawn consent."""
         mark = self._mark("withdrawn", patient)
-        return self.connection.execute("SELECT 1 FROM withdrawn WHERE mark = ?", (mark,)).fetchone() is not None
+        return bool(self._rows("SELECT 1 FROM withdrawn WHERE mark = ?", mark))
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with _translated():
+            return self.connection.execute(query, values).fetchall()
 
     def _mark(self, use: str, text: str) -> bytes:
         return hmac_sha256(self._salt, encode((use, text)))
@@ -252,6 +262,8 @@ def _translated() -> Generator[None]:
     except MedFedError:
         raise
     except sqlite3.OperationalError as error:
+        if "decode" in str(error) or "malformed" in str(error):
+            raise Tampered("library: damaged") from None
         raise Unavailable(f"library: {error}") from None
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         raise Tampered("library: not a database, or damaged") from None

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from medfed.encoding import Record
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
+from medfed.input_file import read_input
 from medfed.records.case import CourseStatus, FeatureKind, Sex
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "parse_mapping",
 ]
 
+MAX_FILE_BYTES: Final = 1 << 20
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Clock = Literal["seconds", "minutes", "hours", "days", "date"]
 
@@ -179,8 +181,8 @@ def load_mapping(path: Path) -> Mapping:
         InvalidInput: no such file, or not a mapping; the message names the field.
     """
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_input(path, MAX_FILE_BYTES, "mapping").decode("utf-8-sig")
+    except UnicodeDecodeError:
         raise InvalidInput("mapping: cannot be read as UTF-8") from None
     return parse_mapping(text)
 
@@ -193,8 +195,8 @@ def parse_mapping(text: str) -> Mapping:
     """
     try:
         mapping = msgspec.convert(tomllib.loads(text), Mapping)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise InvalidInput(f"mapping: {error}") from None
+    except (ValueError, RecursionError) as error:  # TOML's and msgspec's are values' errors
+        raise InvalidInput(f"mapping: {brief(error)}") from None
     blocks = [("case", mapping.case.table), *((b.table, b.table) for b in _blocks(mapping))]
     if mapping.index.table:
         blocks.append(("index", mapping.index.table))

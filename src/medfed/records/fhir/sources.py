@@ -7,6 +7,7 @@ its length.
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -121,8 +122,8 @@ def _unpack(file: BinaryIO) -> Iterator[bytes]:
 
 def _members(path: Path) -> Iterator[Stream]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+        with _opened_zip(path) as archive:
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             if len(members) > _MOST_MEMBERS:
                 raise InvalidInput(f"zip: more than {_MOST_MEMBERS} members")
             for number, member in enumerate(members, 1):
@@ -132,6 +133,17 @@ def _members(path: Path) -> Iterator[Stream]:
                 else:
                     yield Stream(f"member {number}", False, _refuse_member())
     except zipfile.BadZipFile:
+        raise InvalidInput("file: not a zip, or damaged") from None
+
+
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (ValueError, RuntimeError):
+        raise InvalidInput("file: not a zip, or damaged, or of a version that is not supported") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
         raise InvalidInput("file: not a zip, or damaged") from None
 
 
@@ -145,8 +157,12 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes
                 unpacked += len(chunk)
                 _check_growth(member.compress_size, unpacked)
                 yield chunk.removeprefix(b"\xef\xbb\xbf") if unpacked == len(chunk) else chunk
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
         raise InvalidInput("zip member: damaged") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise InvalidInput("zip member: damaged; it claims to lie outside the file") from None
 
 
 def _refuse_member() -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, cast
 
 from medfed.encoding import decode
+from medfed.errors import InvalidInput, Tampered
 from medfed.identifiers import Digest
 from medfed.records.fhir.facts import Fact, PatientFact
 from medfed.records.library import Library
@@ -79,7 +80,9 @@ class Staging:
         self._report = report
         self._pending: dict[str, Staged] = {}
         last = self._db.execute("SELECT coalesce(max(seen), 0) FROM resource").fetchone()[0]
-        self.number = int(last) + 1
+        if not isinstance(last, int):
+            raise Tampered("library: a stored resource is damaged")
+        self.number = last + 1
         self._anybody_withdrew = self._db.execute("SELECT 1 FROM withdrawn LIMIT 1").fetchone() is not None
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (owner TEXT PRIMARY KEY) WITHOUT ROWID")
         self._db.execute("DELETE FROM touched")
@@ -146,6 +149,8 @@ class Staging:
                     (self.number, staged.source, staged.path, staged.key),
                 )
             return False
+        if type(version) is not str or type(seen) is not int:
+            raise Tampered("library: a stored resource is damaged")
         if version and staged.version and version != staged.version:
             newer = _version_key(staged.version) > _version_key(version)
             if newer and seen == self.number:
@@ -187,7 +192,9 @@ class Staging:
             names[key] = key
             if alias:
                 names[alias] = key
-            patient = decode(fact, PatientFact)
+            patient = _decode(fact)
+            if not isinstance(patient, PatientFact):
+                raise Tampered("library: a stored resource is damaged")
             if patient.replaced_by or patient.replaces:
                 links.append((key, patient))
         for key, patient in links:
@@ -209,7 +216,7 @@ class Staging:
         found = self._db.execute(
             "SELECT key, alias, encounter, fact, needs FROM resource WHERE owner = ? ORDER BY key", (owner,)
         )
-        return [Row(key, alias, encounter, _decode(fact), needs) for key, alias, encounter, fact, needs in found]
+        return [_row(found_row) for found_row in found]
 
     def medication(self, name: str) -> Row | None:
         """A Medication by key or alias."""
@@ -218,7 +225,7 @@ class Staging:
             "WHERE kind = 'Medication' AND (key = ?1 OR (alias = ?1 AND alias != ''))",
             (name,),
         ).fetchone()
-        return None if found is None else Row(found[0], found[1], found[2], _decode(found[3]), found[4])
+        return None if found is None else _row(found)
 
     def mark(self, states: dict[str, str]) -> None:
         """Write down what became of each resource: `used`, or why not."""
@@ -240,8 +247,18 @@ class Staging:
                 self._report.explain(source, path, kind, state or "not reached")
 
 
+def _row(found: tuple[Any, ...]) -> Row:
+    key, alias, encounter, fact, needs = found
+    if not all(isinstance(text, str) for text in (key, alias, encounter, needs)):
+        raise Tampered("library: a stored resource is damaged")
+    return Row(key, alias, encounter, _decode(fact), needs)
+
+
 def _decode(fact: bytes) -> Fact:
-    return cast(Fact, decode(fact, cast("type[Any]", Fact)))
+    try:
+        return cast(Fact, decode(fact, cast("type[Any]", Fact)))
+    except InvalidInput:
+        raise Tampered("library: a stored resource is damaged") from None
 
 
 def _last(key: str, successors: dict[str, str]) -> str | None:
