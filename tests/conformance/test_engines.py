@@ -12,6 +12,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from tests.support.cometbft import needs_cometbft
 from tests.support.ledger import (
     DAY,
     FOUR,
@@ -32,6 +33,8 @@ from medfed.ledger.contracts.deadlines import Advance
 from medfed.ledger.contracts.membership import ChangeAddress, Leave, ProposeRemoval, participant
 from medfed.ledger.contracts.studies import DeclineStudy
 from medfed.ledger.engine import Clock, Engine, Sealer
+from medfed.ledger.engines.cometbft.configuration import NodeSettings
+from medfed.ledger.engines.cometbft.engine import CometEngine
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.genesis import Genesis, Policy
@@ -47,6 +50,12 @@ class Kind:
     name: str
     create: Callable[[Path, Genesis, Clock, Sealer], Engine]
     reopen: Callable[[Path, Clock, Sealer], Engine] | None = None
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+
+
+def alone(by: Sealer) -> NodeSettings:
+    """A network of one node."""
+    return NodeSettings(validators=(by.name,))
 
 
 KINDS = (
@@ -56,10 +65,16 @@ KINDS = (
         lambda root, genesis, clock, by: EmbeddedEngine.create(root / "ledger.db", genesis, clock, by),
         lambda root, clock, by: EmbeddedEngine.open(root / "ledger.db", clock, by),
     ),
+    Kind(
+        "cometbft",
+        lambda root, genesis, clock, by: CometEngine.create(root, genesis, clock, by, alone(by)),
+        lambda root, clock, by: CometEngine.open(root, clock, by, alone(by)),
+        (needs_cometbft,),
+    ),
 )
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=[pytest.param(one, id=one.name, marks=one.marks) for one in KINDS])
 def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 

@@ -46,6 +46,7 @@ __all__ = [
     "Tip",
     "apply_block",
     "apply_transaction",
+    "begin_block",
     "genesis_tip",
     "next_sequence",
     "prepare_block",
@@ -185,7 +186,7 @@ def prepare_block(
     admissible candidate the transactions are empty and there is no block to make.
     """
     context = _context(genesis, state, tip, max(time_ms, tip.time_ms), proposer)
-    overlay = _begin(state, tip)
+    overlay = begin_block(state, tip)
     taken: list[bytes] = []
     receipts: list[Receipt] = []
     counts: dict[Name, int] = {}
@@ -264,7 +265,8 @@ def _context(genesis: Genesis, state: State, tip: Tip, time_ms: int, proposer: N
     return BlockContext(genesis.digest, tip.height + 1, time_ms, proposer, rules)
 
 
-def _begin(state: State, tip: Tip) -> Overlay:
+def begin_block(state: State, tip: Tip) -> Overlay:
+    """What the first transaction after `tip` is checked against: the state, with `tip` among what was seen."""
     overlay = Overlay(state)
     _RECENT.put(overlay, tip.block, tip.height)
     if tip.height >= SEEN_WINDOW:

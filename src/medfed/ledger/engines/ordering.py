@@ -16,7 +16,7 @@ from medfed.ledger.state import State, Writes
 from medfed.ledger.transaction import SignedTransaction
 from medfed.ledger.transition import Receipt, Tip, prepare_block, tip_after
 
-__all__ = ["Orderer", "check_sealers"]
+__all__ = ["Orderer", "check_bytes", "check_sealers", "checked_now"]
 
 _FULL: Final = ("block-full", "quota")
 _LAST_MS: Final = 2**53 - 1
@@ -47,9 +47,7 @@ class Orderer:
             Refused: `cannot-seal`: every sealer has left or has other keys by now. InvalidInput: the clock is off, or a
             transaction is not what its bytes say: nobody could read its block any more.
         """
-        for signed in transactions:
-            if SignedTransaction.from_bytes(signed.to_bytes()) != signed:
-                raise InvalidInput(f"transaction {signed.id.hex()}: it is not what its bytes say")
+        check_bytes(transactions)
         receipts: dict[Digest, Receipt] = {}
         waiting = list({signed.id: signed for signed in transactions}.values())
         while waiting:
@@ -82,10 +80,30 @@ class Orderer:
         return found is not None and found.status == "active" and found.signing_key == self._public[turn]
 
     def _now(self) -> int:
-        now = self._clock()
-        if not 0 <= now <= _LAST_MS:
-            raise InvalidInput(f"clock: expected milliseconds from 0 to {_LAST_MS}, found {now}")
-        return now
+        return checked_now(self._clock)
+
+
+def check_bytes(transactions: Sequence[SignedTransaction]) -> None:
+    """Check that every transaction is what its bytes say: nobody could read its block otherwise.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    for signed in transactions:
+        if SignedTransaction.from_bytes(signed.to_bytes()) != signed:
+            raise InvalidInput(f"transaction {signed.id.hex()}: it is not what its bytes say")
+
+
+def checked_now(clock: Clock) -> int:
+    """What the clock says.
+
+    Raises:
+        InvalidInput: it is out of range, so that nobody could read a block with this time.
+    """
+    now = clock()
+    if not 0 <= now <= _LAST_MS:
+        raise InvalidInput(f"clock: expected milliseconds from 0 to {_LAST_MS}, found {now}")
+    return now
 
 
 def check_sealers(genesis: Genesis, state: State, sealers: Sequence[Sealer]) -> None:

@@ -1,0 +1,78 @@
+"""This node's copy of the ledger: the file, and the newest state in memory, shared by the application and the engine.
+
+It changes only in `commit`, in one durable transaction, and only then do readers see the block. Opening replays every
+block, as the embedded engine does: whoever can write the file could have changed its state tables.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from medfed.errors import Tampered
+from medfed.identifiers import Height
+from medfed.ledger.block import Block
+from medfed.ledger.state import State, Writes
+from medfed.ledger.store import LedgerStore
+from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
+
+__all__ = ["Replica"]
+
+
+class Replica:
+    """One open ledger file with its state. Safe to use from several threads."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self.store = store
+        self.genesis = store.genesis
+        self._now = _replay(store)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def now(self) -> tuple[State, Tip]:
+        """The newest state and its tip."""
+        return self._now
+
+    def commit(self, block: Block, writes: Writes, receipts: list[Receipt]) -> None:
+        """Make the next block durable, then show it.
+
+        Raises:
+            Unavailable: the disk would not take it; nothing has changed.
+        """
+        state, tip = self._now
+        if block.header.previous != tip.block:
+            raise Tampered(f"block {block.header.height}: it does not follow block {tip.height}")
+        with self.store.writing():
+            self.store.append(block, writes, receipts)
+        with self._changed:
+            self._now = state.with_writes(writes), tip_after(block.header)
+            self._changed.notify_all()
+
+    def wait(self, above: Height, timeout: float) -> Height:
+        """Wait until the tip is higher than `above`, the replica is closed, or `timeout` seconds are over."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            while (height := self._now[1].height) <= above and not self._closed:
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+        return height
+
+    def close(self) -> None:
+        """Close the file and wake whoever waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self.store.close()
+
+
+def _replay(store: LedgerStore) -> tuple[State, Tip]:
+    stored, last = store.load_state()
+    state, tip = genesis_tip(store.genesis)
+    for block in store.blocks():
+        writes, _ = apply_block(store.genesis, state, tip, block)
+        state, tip = state.with_writes(writes), tip_after(block.header)
+    if tip != last or state.items() != stored.items():
+        raise Tampered(f"{store.path}: the state tables are not what the blocks lead to")
+    return state, tip
