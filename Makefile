@@ -10,7 +10,12 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-core lint format bench faults fuzz requirements wheel clean
+.PHONY: help demo network test test-core lint format bench faults fuzz requirements wheel clean
+
+# CometBFT for networks of hospitals. Go checks the module's checksum against its public log; MEDFED_COMETBFT names another.
+COMETBFT := v0.38.17
+NETWORK  := $(CURDIR)/.network/bin/cometbft
+export MEDFED_COMETBFT ?= $(wildcard $(NETWORK))
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,6 +23,16 @@ help:  ## this list
 
 demo: $(VENV)/.core  ## four hospitals train a model together, in demo-run/; options: make demo ARGS="--help"
 	@$(VENV)/bin/medfed demo --output demo-run $(ARGS)
+
+network:  ## install CometBFT, which replicates the ledger between hospitals, in .network/; needs Go
+	@if ! command -v go > /dev/null; then \
+	  echo "medfed: needs Go 1.22 or later to build CometBFT; install it and put go on the path. Everything but" >&2; \
+	  echo "  networks of several hospitals works without." >&2; exit 4; \
+	fi
+	@if [ "$$($(NETWORK) version 2> /dev/null)" != "$(COMETBFT:v%=%)" ]; then \
+	  echo "building CometBFT $(COMETBFT), some minutes the first time"; \
+	  GOBIN="$(dir $(NETWORK))" GOFLAGS=-mod=mod go install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT); \
+	fi; echo "CometBFT $$($(NETWORK) version) is in $(NETWORK:$(CURDIR)/%=%)"
 
 test: $(VENV)/.dev $(VENV)/.torch  ## every test; installs torch, about 5 GB, the first time
 	@$(PYTEST) $(ARGS)
