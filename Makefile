@@ -12,8 +12,9 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 .DELETE_ON_ERROR:
 .PHONY: help demo network test test-core lint format bench faults fuzz requirements wheel clean
 
-# CometBFT for networks of hospitals. Go checks the module's checksum against its public log; MEDFED_COMETBFT names another.
+# CometBFT for networks of hospitals, by version and the checksum that Go has built into it. MEDFED_COMETBFT names another.
 COMETBFT := v0.38.17
+COMETBFT_SUM := h1:FkrQNbAjiFqXydeAO81FUzriL4Bz0abYxN/eOHrQGOk=
 NETWORK  := $(CURDIR)/.network/bin/cometbft
 export MEDFED_COMETBFT ?= $(wildcard $(NETWORK))
 
@@ -32,7 +33,11 @@ network:  ## install CometBFT, which replicates the ledger between hospitals, in
 	@if [ "$$($(NETWORK) version 2> /dev/null)" != "$(COMETBFT:v%=%)" ]; then \
 	  echo "building CometBFT $(COMETBFT), some minutes the first time"; \
 	  GOBIN="$(dir $(NETWORK))" GOFLAGS=-mod=mod go install github.com/cometbft/cometbft/cmd/cometbft@$(COMETBFT); \
-	fi; echo "CometBFT $$($(NETWORK) version) is in $(NETWORK:$(CURDIR)/%=%)"
+	fi
+	@if ! go version -m $(NETWORK) | grep -q "cometbft/cometbft.*$(COMETBFT).*$(COMETBFT_SUM)"; then \
+	  echo "medfed: $(NETWORK) was not built from CometBFT $(COMETBFT) with the checksum $(COMETBFT_SUM)" >&2; exit 5; \
+	fi
+	@echo "CometBFT $$($(NETWORK) version) is in $(NETWORK:$(CURDIR)/%=%)"
 
 test: $(VENV)/.dev $(VENV)/.torch  ## every test; installs torch, about 5 GB, the first time
 	@$(PYTEST) $(ARGS)

@@ -116,41 +116,34 @@ class CometEngine:
         """
         checked_now(self._clock)
         check_bytes(transactions)
-        waiting = list({signed.id: signed for signed in transactions}.values())
-        receipts = self._on_ledger(waiting)
-        waiting = [signed for signed in waiting if signed.id not in receipts]
-        if waiting:
-            receipts.update(self._order(waiting))
+        receipts = self._order(list({signed.id: signed for signed in transactions}.values()))
         return [receipts[signed.id] for signed in transactions]
 
     def _order(self, waiting: list[SignedTransaction]) -> dict[Digest, Receipt]:
         """Wait until every transaction is final, or can enter no block; the receipts of all."""
-        receipts: dict[Digest, Receipt] = {}
+        state, tip = self._replica.now()
+        receipts = self._final(waiting, tip)
+        known = len(receipts)
         spreading = Spreading(self.rpc.broadcast)
-        while True:
-            state, tip = self._replica.now()
-            found = self._on_ledger(waiting)
-            if found:
-                receipts.update(found)
-                waiting = [signed for signed in waiting if signed.id not in found]
-                spreading.moved()
-            if not waiting:
-                return receipts
+        while waiting := [signed for signed in waiting if signed.id not in receipts]:
             if not self._may_seal(state):
-                if not receipts:
+                if len(receipts) == known:
                     raise Refused("cannot-seal", _CANNOT_SEAL)
-                return receipts | {
-                    signed.id: Receipt(signed.id, None, 0, "cannot-seal", _CANNOT_SEAL) for signed in waiting
-                }
+                left = {signed.id: Receipt(signed.id, None, 0, "cannot-seal", _CANNOT_SEAL) for signed in waiting}
+                return receipts | left
             verdicts = self._verdicts(state, tip, waiting)
-            able = [
-                signed for signed in waiting if (one := verdicts[signed.id]).height is not None or one.code in _FULL
-            ]
+            able = [signed for signed in waiting if _may_enter(verdicts[signed.id])]
             if not able:
                 return receipts | verdicts
             if self._server.failure is not None:
                 raise Unavailable(f"this node has stopped: {self._server.failure}")
             self._replica.wait(tip.height, spreading.send(able))
+            state, tip = self._replica.now()
+            found = self._final(waiting, tip)
+            receipts.update(found)
+            if found:
+                spreading.moved()
+        return receipts
 
     def view(self) -> StateView:
         """See `Engine.view`."""
@@ -179,9 +172,10 @@ class CometEngine:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def _on_ledger(self, transactions: Sequence[SignedTransaction]) -> dict[Digest, Receipt]:
+    def _final(self, transactions: Sequence[SignedTransaction], tip: Tip) -> dict[Digest, Receipt]:
+        """The receipts of those that are on the ledger up to `tip`: the file may be a block ahead of the state."""
         found = [self._readings.receipt(signed.id) for signed in transactions]
-        return {receipt.transaction: receipt for receipt in found if receipt is not None}
+        return {one.transaction: one for one in found if one is not None and (one.height or 0) <= tip.height}
 
     def _verdicts(self, state: State, tip: Tip, transactions: list[SignedTransaction]) -> dict[Digest, Receipt]:
         """What would become of the transactions in the next block, if it held nothing else."""
@@ -195,6 +189,11 @@ class CometEngine:
             return True
         found = participant(state, self._sealer.name)
         return found is not None and found.status == "active" and found.signing_key == self._public
+
+
+def _may_enter(verdict: Receipt) -> bool:
+    """Whether a transaction may enter the next block, or one after it as soon as there is room."""
+    return verdict.height is not None or verdict.code in _FULL
 
 
 def _installed() -> Path:
