@@ -11,7 +11,7 @@ from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from medfed.pate.noise import VoteNoise
+    from medfed.ledger.contracts.labelling_terms import VoteNoise
     from medfed.pate.planning import Proposal
 
 
@@ -101,7 +101,7 @@ def _noise(
     mechanism: str, gamma: float | None, sigma: float | None, screen_sigma: float | None, threshold: int | None
 ) -> VoteNoise | None:
     """The noise that the options give in full, or nothing where it is to be chosen."""
-    from medfed.pate.noise import GAMMA_STEP, ConfidentNoise, GaussianNoise, LaplaceNoise
+    from medfed.ledger.contracts.labelling_terms import GAMMA_STEP, ConfidentNoise, GaussianNoise, LaplaceNoise
 
     given = {"gamma": gamma, "sigma": sigma, "screen-sigma": screen_sigma, "threshold": threshold}
     wanted = {
@@ -153,7 +153,7 @@ def _print(proposal: Proposal) -> None:
 
 def describe_noise(noise: VoteNoise) -> str:
     """A line about a noise."""
-    from medfed.pate.noise import GAMMA_STEP, ConfidentNoise, LaplaceNoise
+    from medfed.ledger.contracts.labelling_terms import GAMMA_STEP, ConfidentNoise, LaplaceNoise
 
     if isinstance(noise, LaplaceNoise):
         return f"discrete Laplace, γ {noise.gamma / GAMMA_STEP:g}"

@@ -14,17 +14,17 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, Refused
-from medfed.pate.noise import (
+from medfed.ledger.contracts.labelling_terms import (
     GAMMA_STEP,
     ConfidentNoise,
     GaussianNoise,
     LaplaceNoise,
-    Mechanism,
     VoteNoise,
-    mechanism_of,
+    stages_of,
 )
 from medfed.pate.reliability import noise_law, share_correct, share_passing
 from medfed.privacy import Guarantee, Roster, guarantee
+from medfed.privacy.vote_noise import Mechanism, mechanism_of, vote_event, vote_shares
 
 __all__ = ["Proposal", "Wishes", "cost", "plan_labelling", "privacy_curve"]
 
@@ -128,7 +128,8 @@ def cost(wishes: Wishes, noise: VoteNoise, queries: int, answers: int) -> Guaran
     Raises:
         InvalidInput: no finite bound.
     """
-    return guarantee(noise.event(wishes.roster, queries, answers, wishes.attended), wishes.delta)
+    histograms = (queries, answers)[: stages_of(noise)]
+    return guarantee(vote_event(noise, wishes.roster, histograms, wishes.attended), wishes.delta)
 
 
 def privacy_curve(proposal: Proposal, points: int = 50) -> list[tuple[int, float]]:
@@ -154,10 +155,10 @@ def _proposal(wishes: Wishes, noise: VoteNoise, queries: int) -> Proposal:
 
 def _outcome(wishes: Wishes, noise: VoteNoise, voters: int) -> tuple[float, float]:
     """(share of queries answered, share of answers that are right), over the agreements given."""
-    law = noise_law(noise.shares(wishes.roster, 1 if isinstance(noise, ConfidentNoise) else 0))
+    law = noise_law(vote_shares(noise, wishes.roster, stages_of(noise) - 1))
     right = [share_correct(law, voters, wishes.classes, share) for share in wishes.agreement]
     if isinstance(noise, ConfidentNoise):
-        first = noise_law(noise.shares(wishes.roster, 0))
+        first = noise_law(vote_shares(noise, wishes.roster))
         # The threshold is a number of votes, so with other voters it is the same share of them.
         threshold = max(1, round(noise.threshold * voters / wishes.voters))
         passing = [share_passing(first, voters, wishes.classes, share, threshold) for share in wishes.agreement]

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
-from medfed.pate.noise import Shares
 from medfed.privacy import PolyaShares
 from medfed.privacy.lattice import log_skellam
+from medfed.privacy.vote_noise import VoteShares
 
 __all__ = ["NoiseLaw", "noise_law", "share_correct", "share_passing", "split_votes"]
 
@@ -41,7 +41,7 @@ class NoiseLaw:
         return float(self.at_most[min(value, self.reach) + self.reach])
 
 
-def noise_law(shares: Shares) -> NoiseLaw:
+def noise_law(shares: VoteShares) -> NoiseLaw:
     """The law of the sum of every hospital's share."""
     holders, hospitals = shares.roster.holders, shares.roster.hospitals
     if isinstance(shares, PolyaShares):

@@ -85,6 +85,10 @@ class SkellamShares:
         """T: all shares together pass ±T on any of `coordinates` counts with probability at most 2^-40."""
         return skellam_bound(float(self.variance) * self.roster.hospitals / self.roster.holders, coordinates)
 
+    def summed_bound(self, counts: int, coordinates: int) -> int:
+        """As `total_bound`, for the sum of the noises on `counts` counts."""
+        return skellam_bound(float(self.variance) * counts * self.roster.hospitals / self.roster.holders, coordinates)
+
     def share_bound(self, coordinates: int) -> int:
         """The same for one hospital's share: what its `noisy` entry must have room for."""
         return skellam_bound(float(self.variance) / self.roster.holders, coordinates)
@@ -129,6 +133,10 @@ class PolyaShares:
     def total_bound(self, coordinates: int) -> int:
         """T: all shares together pass ±T on any of `coordinates` counts with probability at most 2^-40."""
         return polya_bound(self.roster.hospitals / self.roster.holders, float(self.gamma), coordinates)
+
+    def summed_bound(self, counts: int, coordinates: int) -> int:
+        """As `total_bound`, for the sum of the noises on `counts` counts."""
+        return polya_bound(counts * self.roster.hospitals / self.roster.holders, float(self.gamma), coordinates)
 
     def share_bound(self, coordinates: int) -> int:
         """The same for one hospital's share: what its `noisy` entry must have room for."""

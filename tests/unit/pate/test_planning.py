@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medfed.errors import InvalidInput, Refused
-from medfed.pate.noise import ConfidentNoise, GaussianNoise, LaplaceNoise
+from medfed.ledger.contracts.labelling_terms import ConfidentNoise, GaussianNoise, LaplaceNoise
 from medfed.pate.planning import Wishes, cost, plan_labelling, privacy_curve
 
 KNOWN: dict[str, Any] = {
