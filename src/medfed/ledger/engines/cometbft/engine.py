@@ -73,7 +73,7 @@ class CometEngine:
         self.application = Application(self._replica, clock, sealer, settings.validators)
         self._server = AbciServer(self._sockets.app, self.application.answer)
         self.rpc = RpcClient(str(self._sockets.rpc))
-        self.supervisor = Supervisor(program, home, lambda: self._server.failure is not None)
+        self.supervisor = Supervisor(program, home, self._sockets.rpc, lambda: self._server.failure is not None)
         self.supervisor.start()
 
     @staticmethod

@@ -54,10 +54,11 @@ def check_program(program: Path) -> None:
 class Supervisor:
     """Keeps one CometBFT running on one home directory."""
 
-    def __init__(self, program: Path, home: Path, failed: Callable[[], bool] = lambda: False) -> None:
-        """`failed` says whether our side has stopped for good: then CometBFT is not started again."""
+    def __init__(self, program: Path, home: Path, socket: Path, failed: Callable[[], bool] = lambda: False) -> None:
+        """CometBFT listens on `socket`; `failed` says whether our side has stopped for good."""
         self._command = [str(program), "start", "--home", str(home)]
         self._home = home
+        self._socket = socket
         self._failed = failed
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -111,6 +112,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return None
             try:
+                self._socket.unlink(missing_ok=True)  # a killed CometBFT leaves it, and the next one would not start
                 with path.open("ab") as output:
                     # A session of its own: Ctrl-C reaches this process only, which then stops both in order.
                     self._child = subprocess.Popen(
