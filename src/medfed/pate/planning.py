@@ -22,9 +22,9 @@ from medfed.ledger.contracts.labelling_terms import (
     VoteNoise,
     stages_of,
 )
-from medfed.pate.reliability import noise_law, share_correct, share_passing
 from medfed.privacy import Guarantee, Roster, guarantee
 from medfed.privacy.vote_noise import Mechanism, mechanism_of, vote_event, vote_shares
+from medfed.privacy.vote_reliability import noise_law, share_correct, share_passing
 
 __all__ = ["Proposal", "Wishes", "cost", "plan_labelling", "privacy_curve"]
 

@@ -10,7 +10,7 @@
 
 Rules:
 1. Rounds of a study are counted by one number, in the plan's order; one is open at a time.
-2. The roster of attempt 0 is everybody eligible; below the quorum the study pauses.
+2. The roster of attempt 0 is everybody eligible; below the quorum the study pauses, as where a budget is spent.
 3. A released round moves the plan on by one; a failed or unreleased one does not, and the study pauses.
 4. An attempt that reached reveal is never voided and never retried.
 """
@@ -25,6 +25,7 @@ from medfed.encoding import Record
 from medfed.errors import Refused
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
+from medfed.ledger.contracts.labelling import is_affordable, open_votes
 from medfed.ledger.contracts.rewards import award_examples
 from medfed.ledger.contracts.studies import (
     MISSES_BEFORE_REJOIN,
@@ -143,9 +144,14 @@ def open_round(overlay: Overlay, call: Call, study: Study) -> None:
     if len(roster) < study.terms.quorum:
         pause(overlay, study, "too-few-hospitals")
         return
+    if kind == "votes" and not is_affordable(overlay, study):
+        pause(overlay, study, "budget-spent")
+        return
     number = study.next_round
     put_study(overlay, replace(study, next_round=number + 1))
     put_round(overlay, Round(study.study, number, kind, "update", deadline, roster))
+    if kind == "votes":
+        open_votes(overlay, study, number)
 
 
 def close_released(overlay: Overlay, call: Call, study: Study, record: Round) -> None:

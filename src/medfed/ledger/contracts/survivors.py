@@ -4,7 +4,7 @@ Rules:
 1. Only survivors confirm, each once, and only the survivors and blobs that the contract proposed.
 2. An escrow comes with one sealed share for every holder, no more and no fewer.
 3. A survivor that cannot get a blob reports whose; it may still confirm before the deadline, not the reverse.
-4. Only when all survivors have confirmed does the round move to reveal.
+4. Only when all survivors have confirmed does the round move to reveal; a votes round is charged then.
 5. At the deadline the attempt is void with nothing revealed. The next attempt leaves out the silent (no accepted or
    late transaction of this attempt), those whose blob more than a third of the study roster reported, and the
    reporters of a hospital that stays at or below a third.
@@ -24,6 +24,7 @@ from medfed.encoding import Record
 from medfed.errors import Refused
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
+from medfed.ledger.contracts.labelling import charge_votes
 from medfed.ledger.contracts.rounds import (
     Round,
     close_unreleased,
@@ -98,6 +99,8 @@ def apply_confirm_survivors(overlay: Overlay, call: Call, body: ConfirmSurvivors
         reports=tuple(row for row in record.reports if row[0] != call.sender),
     )
     if record.confirmed == record.survivors:
+        if record.kind == "votes":
+            charge_votes(overlay, study, record.number, len(record.survivors))
         deadline = call.block.time_ms + study.terms.deadlines.reveal
         record = replace(record, phase="reveal", deadline_ms=deadline)
     put_round(overlay, record)

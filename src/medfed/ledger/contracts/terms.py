@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record
 from medfed.identifiers import Digest, Name
+from medfed.ledger.contracts.labelling_terms import LabellingTerms
 
 __all__ = ["MAX_HOSPITALS", "MIN_HOSPITALS", "Deadlines", "RewardPolicy", "RoundKind", "Step", "Terms"]
 
@@ -68,3 +69,5 @@ class Terms(Record):
     """The base of the first round: the digest of the starting learning state."""
     deadlines: Deadlines = Deadlines()
     rewards: RewardPolicy = RewardPolicy()
+    labelling: LabellingTerms | UnsetType = UNSET
+    """Noise and budget of a labelling study; unset in every other."""

@@ -47,7 +47,7 @@ def test_rule_1_an_enrolled_count_above_the_plans_greatest_earns_no_more() -> No
     assert study_points(study.world.view, STUDY, "alpha") == study.terms.max_examples // 100
 
 
-@pytest.mark.parametrize("kind", ["statistics", "evaluation", "votes"])
+@pytest.mark.parametrize("kind", ["statistics", "evaluation"])
 def test_rule_1_only_training_earns_for_examples(kind: RoundKind) -> None:
     study = running(steps=(Step(kind), Step("training"))).run_round()
     assert {study_points(study.world.view, STUDY, name) for name in FOUR} == {0}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medfed.errors import InvalidInput
-from medfed.pate.reliability import noise_law, share_correct, share_passing, split_votes
 from medfed.privacy import PolyaShares, Roster, SkellamShares
 from medfed.privacy.vote_noise import VoteShares as Shares
+from medfed.privacy.vote_reliability import noise_law, share_correct, share_passing, split_votes
 
 ROSTER = Roster(4, 1)
 SHARES: list[Shares] = [

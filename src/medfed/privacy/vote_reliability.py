@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
-from medfed.privacy import PolyaShares
 from medfed.privacy.lattice import log_skellam
+from medfed.privacy.shares import PolyaShares
 from medfed.privacy.vote_noise import VoteShares
 
 __all__ = ["NoiseLaw", "noise_law", "share_correct", "share_passing", "split_votes"]
