@@ -34,6 +34,7 @@ ODD_TEXTS: Final = (
     "\\ud800", "\\u0000", "\0", "\x7f", "\u2028", "\ufeff", "é", "\U0001f600", ",", ";", "\t", "\r", "\n", "\r\n", "#",
     "=", "a.b.c", "[a]", "[[a]]", "'''", '"""', "1979-05-27T07:32:00Z", "07:32:00", "1e5", "1d", "0s", "999999999999d",
 )  # fmt: skip
+_NAMES: Final = ("alpha", "beta", "delta", "gamma", "zeta", "organiser", "user", "server", "", "x", "no-such-name")
 _TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z0-9_.+-]+|[^\sA-Za-z0-9]')
 
 
@@ -119,11 +120,55 @@ def _declare(data: bytes, where: int, what: int, donor: bytes, offset: int) -> b
 
 
 def _msgpack_tree(data: bytes, where: int, what: int, donor: bytes, offset: int) -> bytes:
+    if offset < 0:
+        offset = data.find(b"\0") + 1
     try:
         tree = msgspec.msgpack.decode(data[offset:])
-    except (ValueError, RecursionError):
+        return data[:offset] + msgspec.msgpack.encode(_changed(tree, where, what))
+    except (ValueError, RecursionError, TypeError, OverflowError):
         return _flip(data, where, what, donor, offset)
-    return data[:offset] + msgspec.msgpack.encode(_changed(tree, where, what))
+
+
+def _msgpack_alike(data: bytes, where: int, what: int, donor: bytes, offset: int) -> bytes:
+    """One node changed to another of its own type, or of the donor's: most of these still decode."""
+    if offset < 0:
+        offset = data.find(b"\0") + 1
+    try:
+        tree = msgspec.msgpack.decode(data[offset:])
+        others = _leaves(msgspec.msgpack.decode(donor[offset:])) if what % 3 == 0 and donor else []
+        made = _rebuilt(tree, where % _count(tree), lambda node: _alike(node, what // 3, others))[0]
+        return data[:offset] + msgspec.msgpack.encode(made, order=None if what % 5 else "deterministic")
+    except (ValueError, RecursionError, TypeError, OverflowError):
+        return _flip(data, where, what, donor, offset)
+
+
+def _alike(node: Any, what: int, others: list[Any]) -> Any:
+    fitting = [other for other in others if type(other) is type(node)]
+    if fitting:
+        return fitting[what % len(fitting)]
+    match node:
+        case bool():
+            return not node
+        case int():
+            return (*_NUMBERS, node + 1, max(node - 1, 0), -1)[what % (len(_NUMBERS) + 3)] % 2**64
+        case float():
+            return (0.0, -node, node * 1e9, 1e-300, 1.0, float("inf"), float("nan"))[what % 7]
+        case str():
+            return _NAMES[what % len(_NAMES)]
+        case bytes():
+            return (bytes(len(node)), b"\xff" * len(node), node[::-1], node[:-1] + b"\0")[what % 4]
+        case list():
+            return (node[1:], node[:-1], node + node[:1], node[::-1], [], node * 3)[what % 6]
+        case dict():
+            return dict(list(node.items())[what % 2 :])
+        case _:
+            return ODD_VALUES[what % len(ODD_VALUES)]
+
+
+def _leaves(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    return [leaf for value in tree for leaf in _leaves(value)] if isinstance(tree, list) else [tree]
 
 
 def _json_tree(data: bytes, where: int, what: int, donor: bytes, offset: int) -> bytes:
@@ -235,7 +280,7 @@ def _rebuilt(tree: Any, at: int, change: Callable[[Any], Any]) -> tuple[Any, int
 _BYTES: Final = (_flip, _set_byte, _cut_end, _cut_start, _delete, _repeat, _insert, _splice, _number, _append, _deepen)
 _OPERATIONS: Final = {
     "bytes": _BYTES,
-    "msgpack": (*_BYTES, _declare, *[_msgpack_tree] * 10),
+    "msgpack": (*_BYTES, _declare, *[_msgpack_tree] * 10, *[_msgpack_alike] * 10),
     "json": (*_BYTES, *[_json_tree] * 10, *[_token] * 4, _line, _recode),
     "text": (*_BYTES, *[_token] * 8, *[_line] * 4, _recode),
 }

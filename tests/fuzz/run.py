@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def _remove(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the campaigns; the exit status is 1 where something failed."""
+    """Run the campaigns; the exit status is 1 where something failed. Warnings count as failures, as in the suite."""
+    warnings.simplefilter("error")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="may be repeated; all by default")
     parser.add_argument("--runs", type=int, default=2_000, help="cases a target, fewer for costly ones")

@@ -45,7 +45,7 @@ class Target:
     form: Form = "bytes"
     """How mutations see the seeds."""
     offset: int = 0
-    """Where the structured part of `msgpack` seeds begins."""
+    """Where the structured part of `msgpack` seeds begins; -1: behind the first zero byte."""
     cost: int = 1
     """How many times fewer cases this target gets, because a run opens files or computes much."""
     keep: bool = True

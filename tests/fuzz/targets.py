@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.fuzz import targets_crypto, targets_ledger, targets_models, targets_records
+from tests.fuzz import (
+    targets_contracts,
+    targets_crypto,
+    targets_encoding,
+    targets_ledger,
+    targets_models,
+    targets_records,
+)
 from tests.fuzz.target import Target
 
-ALL: Final = (*targets_crypto.TARGETS, *targets_ledger.TARGETS, *targets_models.TARGETS, *targets_records.TARGETS)
+ALL: Final = (
+    *targets_contracts.TARGETS,
+    *targets_crypto.TARGETS,
+    *targets_encoding.TARGETS,
+    *targets_ledger.TARGETS,
+    *targets_models.TARGETS,
+    *targets_records.TARGETS,
+)
 TARGETS: Final[Mapping[str, Target]] = {target.name: target for target in ALL}

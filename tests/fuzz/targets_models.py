@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import safetensors.numpy
 from tests.fuzz.cells import set_cell
 from tests.fuzz.target import Target
 from tests.support.study import patients, small_plan
 
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import seeded_entropy
-from medfed.encoding import encode
+from medfed.encoding import decode, encode
 from medfed.errors import Tampered
 from medfed.federation.baselines import federate_plainly
 from medfed.federation.durations import duration_text, duration_words, parse_duration
 from medfed.federation.features import read_features
 from medfed.federation.learning_state import LearningState
-from medfed.federation.model_file import Model, decode_model, encode_model, load_model, model_of
+from medfed.federation.model_file import Model, _Attached, decode_model, encode_model, load_model, model_of
 from medfed.federation.plan import Plan
 from medfed.federation.plan_check import check_plan
 from medfed.federation.plan_file import format_plan, load_plan, parse_plan
@@ -97,6 +101,23 @@ def model_file(data: bytes, folder: Path) -> None:
     found = load_model(path)
     assert decode_model(encode_model(found)).digest == found.digest
     found.predict({"age": [50.0], "dose": [0.0], "ward": ["north"]})
+
+
+def model_parts(data: bytes, folder: Path) -> None:
+    """The plan, statistics and card in a model's file, in a file that is otherwise in order and whose card fits."""
+    parts = decode(data, _Attached)
+    card = msgspec.structs.replace(parts.card, plan=parts.plan.digest)
+    data = encode(msgspec.structs.replace(parts, card=card))
+    arrays = {name: np.ascontiguousarray(array) for name, array in model().parameters.items()}
+    text = base64.b64encode(data).decode("ascii")
+    found = decode_model(safetensors.numpy.save(arrays, metadata={"medfed": text}))
+    assert np.isfinite(found.predict({"age": [50.0], "dose": [0.0], "ward": ["north"]})).all()
+
+
+def _attached() -> bytes:
+    data = encode_model(model())
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return base64.b64decode(head["__metadata__"]["medfed"])
 
 
 def learning_state(data: bytes, folder: Path) -> None:
@@ -207,6 +228,7 @@ def _cells() -> Sequence[bytes]:
 TARGETS = (
     Target("parameters", parameters, lambda: [state().parameters.save()]),
     Target("model-file", model_file, lambda: [encode_model(model())], cost=2),
+    Target("model-parts", model_parts, lambda: [_attached()], "msgpack", cost=2),
     Target("learning-state", learning_state, lambda: [state().save()], "msgpack"),
     Target("strategy-memory", memory, lambda: [Memory({"m": np.arange(3.0)}, {"step": 2}).save()], "msgpack"),
     Target("plan-file", plan_file, _plans, "text", cost=3),

@@ -10,6 +10,7 @@ hospital's table, and never learn a statistic by itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -96,7 +97,7 @@ def encode_features(raw: RawFeatures, plan: Plan, standardisation: Standardisati
     """The model's inputs, float32 (rows, plan.inputs); numbers outside [low, high] are clipped.
 
     Raises:
-        InvalidInput: the features or the standardisation do not belong to the plan.
+        InvalidInput: the features or the standardisation do not belong to the plan, or lead to no finite number.
     """
     _verify_shapes(raw, plan.data, standardisation)
     encoded = np.zeros((len(raw), plan.inputs), dtype=np.float32)
@@ -108,7 +109,10 @@ def encode_features(raw: RawFeatures, plan: Plan, standardisation: Standardisati
             scale = standardisation.numbers[number]
             missing = np.isnan(values)
             clipped = np.clip(np.where(missing, scale.median, values), feature.low, feature.high)
-            encoded[:, at] = (clipped - scale.mean) / scale.scale
+            with np.errstate(over="ignore", invalid="ignore"):
+                encoded[:, at] = (clipped - scale.mean) / scale.scale
+            if not np.isfinite(encoded[:, at]).all():
+                raise InvalidInput(f"feature {feature.name!r}: standardised, a number is beyond float32")
             encoded[:, at + 1] = missing
             number += 1
         else:
@@ -164,3 +168,6 @@ def _verify_shapes(raw: RawFeatures, data: DataFormat, standardisation: Standard
     widths = [len(feature.values) for feature in data.categories]
     if len(standardisation.numbers) != numbers or [len(kept) for kept in standardisation.kept] != widths:
         raise InvalidInput("standardisation: made for another plan")
+    for feature, scale in zip(data.numbers, standardisation.numbers, strict=True):
+        if not (math.isfinite(scale.mean) and math.isfinite(scale.median) and 0 < scale.scale < math.inf):
+            raise InvalidInput(f"standardisation of {feature.name!r}: expected finite numbers and a scale above 0")

@@ -25,6 +25,7 @@ from medfed.federation.features import Standardisation, encode_features, read_fe
 from medfed.federation.figures import Evaluation
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
+from medfed.federation.plan_rules import verify_plan
 from medfed.federation.study import learner_of, released_parameters
 from medfed.federation.tables import TableSource, table_from
 from medfed.identifiers import Digest, sha256
@@ -143,6 +144,7 @@ def decode_model(data: bytes) -> Model:
         InvalidInput: it is damaged, made by something else, or its parts do not belong together.
     """
     attached = _read_attached(data)
+    verify_plan(attached.plan)
     try:
         arrays = safetensors.numpy.load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
