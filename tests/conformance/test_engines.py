@@ -34,7 +34,7 @@ from medfed.ledger.contracts.membership import ChangeAddress, Leave, ProposeRemo
 from medfed.ledger.contracts.studies import DeclineStudy
 from medfed.ledger.engine import Clock, Engine, Sealer
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
-from medfed.ledger.engines.cometbft.engine import CometEngine
+from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.genesis import Genesis, Policy

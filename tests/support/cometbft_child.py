@@ -18,7 +18,7 @@ from tests.support.ledger import START_MS, HandClock, World, make_genesis, seale
 from medfed.ledger.contracts.membership import ChangeAddress
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
-from medfed.ledger.engines.cometbft.engine import CometEngine
+from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.cometbft.replica import Replica
 from medfed.ledger.store import LedgerStore
 

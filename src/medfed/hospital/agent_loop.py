@@ -15,7 +15,7 @@ from medfed.hospital.site_directory import lock_site, open_site, wall_clock
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView
-from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.ledger.engines.opening import open_engine
 
 __all__ = ["agent_on", "is_done", "run_agent"]
 
@@ -26,7 +26,7 @@ Observer = Callable[[StateView], None]
 
 @contextmanager
 def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]:
-    """The agent of a site on an embedded ledger, with the site's lock held for as long.
+    """The agent of a site on a ledger file, with the site's lock held for as long.
 
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
@@ -34,7 +34,7 @@ def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]
     with lock_site(directory):
         site = open_site(directory, passphrase, ledger=ledger)
         try:
-            engine = EmbeddedEngine.open(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
+            engine = open_engine(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
             try:
                 yield Agent(site, engine)
             finally:

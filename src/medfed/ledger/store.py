@@ -43,8 +43,8 @@ class LedgerStore:
         self.genesis = genesis
 
     @staticmethod
-    def create(path: Path, genesis: Genesis) -> LedgerStore:
-        """Create the file with nothing but its genesis.
+    def create(path: Path, genesis: Genesis, *, replicated: bool = False) -> LedgerStore:
+        """Create the file with nothing but its genesis. A replicated one takes blocks from consensus alone.
 
         Raises:
             Refused: the file exists. Unavailable: the directory cannot be written.
@@ -55,6 +55,7 @@ class LedgerStore:
             connection = _connect(path, "rwc")
             _make_durable(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {int(replicated)}")
             with _transaction(connection):
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
@@ -102,6 +103,12 @@ class LedgerStore:
         """Read everything inside as it is at one moment, whatever other processes commit meanwhile."""
         with _translated(self.path), _reading(self._connection):
             yield
+
+    @property
+    def replicated(self) -> bool:
+        """Whether only consensus adds blocks to this file: then no process may order transactions by itself."""
+        with _translated(self.path):
+            return bool(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def data_version(self) -> int:
         """A number that changes when another process has committed."""

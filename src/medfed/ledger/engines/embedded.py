@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from medfed.errors import Tampered
+from medfed.errors import InvalidInput, Tampered
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block
 from medfed.ledger.engine import Clock, Sealer, StateView
@@ -46,8 +46,18 @@ class EmbeddedEngine:
 
     @staticmethod
     def open(path: Path, clock: Clock, *sealers: Sealer) -> EmbeddedEngine:
-        """Go on with a ledger file."""
-        return EmbeddedEngine(LedgerStore.open(path), clock, *sealers)
+        """Go on with a ledger file.
+
+        Raises:
+            InvalidInput: only consensus may add to it. Others: as `LedgerStore.open`.
+        """
+        store = LedgerStore.open(path)
+        if store.replicated:
+            store.close()
+            raise InvalidInput(
+                f"{path}: a replica of a network of hospitals; its node orders transactions, nobody else"
+            )
+        return EmbeddedEngine(store, clock, *sealers)
 
     @property
     def genesis(self) -> Genesis:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,10 +23,22 @@ from medfed.ledger.engines.cometbft.batches import MAX_BATCH_BYTES
 from medfed.ledger.engines.cometbft.validators import POWER, address_of, validators_of
 from medfed.ledger.genesis import Genesis, genesis_state
 
-__all__ = ["MAX_BLOCK_BYTES", "NodeSettings", "Sockets", "chain_id", "node_id", "write_home"]
+__all__ = [
+    "MAX_BLOCK_BYTES",
+    "NodeSettings",
+    "Sockets",
+    "chain_id",
+    "find_sockets",
+    "make_sockets",
+    "node_id",
+    "write_home",
+]
 
 MAX_BLOCK_BYTES: Final = 8 << 20
 _MAX_KEY_FILE: Final = 4096
+_NOTE: Final = "sockets"
+_LONGEST_PLACE: Final = 80
+"""A unix socket's whole path has at most 107 bytes on Linux and 103 elsewhere."""
 
 
 class NodeSettings(Record):
@@ -49,6 +62,40 @@ class Sockets(NamedTuple):
     """Our application listens here."""
     rpc: Path
     """CometBFT answers here."""
+
+
+def make_sockets(root: Path) -> Sockets:
+    """Sockets in the node's own directory, or, where its name is too long for one, in a new private one beside others.
+
+    Where they are is written down for the other processes of the machine.
+    """
+    home = root.absolute() / "cometbft"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note = home / _NOTE
+    place = home
+    if len(str(home)) > _LONGEST_PLACE:
+        place = Path(note.read_text().strip()) if note.exists() else home
+        if place == home or not place.is_dir():
+            place = Path(tempfile.mkdtemp(prefix="medfed-"))
+    note.write_text(f"{place}\n")
+    return _sockets(place)
+
+
+def find_sockets(root: Path) -> Sockets:
+    """The sockets of a node that has run on this directory.
+
+    Raises:
+        Unavailable: none has.
+    """
+    note = root.absolute() / "cometbft" / _NOTE
+    try:
+        return _sockets(Path(note.read_text(encoding="utf-8").strip()))
+    except OSError:
+        raise Unavailable(f"{root}: no node has run here yet") from None
+
+
+def _sockets(place: Path) -> Sockets:
+    return Sockets(place / "app.sock", place / "rpc.sock")
 
 
 def chain_id(genesis: Genesis) -> str:

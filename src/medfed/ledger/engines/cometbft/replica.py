@@ -8,15 +8,45 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final, Protocol
 
 from medfed.errors import Tampered
 from medfed.identifiers import Height
 from medfed.ledger.block import Block
+from medfed.ledger.genesis import Genesis
 from medfed.ledger.state import State, Writes
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
 
-__all__ = ["Replica"]
+__all__ = ["Follower", "Reader", "Replica"]
+
+_POLL_SECONDS: Final = 0.005
+
+
+class Reader(Protocol):
+    """What an engine needs of this node's copy of the ledger."""
+
+    @property
+    def genesis(self) -> Genesis:
+        """Where the ledger begins."""
+        ...
+
+    @property
+    def readings(self) -> LedgerStore:
+        """The file, to be read."""
+        ...
+
+    def now(self) -> tuple[State, Tip]:
+        """The newest state and its tip."""
+        ...
+
+    def wait(self, above: Height, timeout: float) -> Height:
+        """Wait until the tip is higher than `above`, the copy is closed, or `timeout` seconds are over."""
+        ...
+
+    def close(self) -> None:
+        """Close the file and wake whoever waits."""
+        ...
 
 
 class Replica:
@@ -24,6 +54,7 @@ class Replica:
 
     def __init__(self, store: LedgerStore) -> None:
         self.store = store
+        self.readings = LedgerStore.open(store.path, read_only=True)
         self.genesis = store.genesis
         self._now = _replay(store)
         self._changed = threading.Condition()
@@ -65,12 +96,58 @@ class Replica:
             self._closed = True
             self._changed.notify_all()
         self.store.close()
+        self.readings.close()
+
+
+class Follower:
+    """The same copy as seen by another process of the machine: read-only, every new block replayed and checked."""
+
+    def __init__(self, store: LedgerStore) -> None:
+        self.readings = store
+        self.genesis = store.genesis
+        self._now = _replay(store)
+        self._version = -1
+        self._lock = threading.Lock()
+
+    def now(self) -> tuple[State, Tip]:
+        """See `Reader.now`."""
+        with self._lock:
+            version = self.readings.data_version()
+            if version != self._version:
+                self._now = self._caught_up()
+                self._version = version
+            return self._now
+
+    def wait(self, above: Height, timeout: float) -> Height:
+        """See `Reader.wait`; polls the file's data version."""
+        end = time.monotonic() + timeout
+        while True:
+            height = self.now()[1].height
+            left = end - time.monotonic()
+            if height > above or left <= 0:
+                return height
+            time.sleep(min(_POLL_SECONDS, left))
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self.readings.close()
+
+    def _caught_up(self) -> tuple[State, Tip]:
+        state, tip = self._now
+        if self.readings.block_id(tip.height) != tip.block:
+            raise Tampered(f"{self.readings.path}: block {tip.height} is not the one that this process has seen")
+        for block in self.readings.blocks(tip.height + 1):
+            writes, _ = apply_block(self.genesis, state, tip, block)
+            state, tip = state.with_writes(writes), tip_after(block.header)
+        return state, tip
 
 
 def _replay(store: LedgerStore) -> tuple[State, Tip]:
     stored, last = store.load_state()
     state, tip = genesis_tip(store.genesis)
     for block in store.blocks():
+        if tip.height == last.height:
+            break  # the node goes on meanwhile
         writes, _ = apply_block(store.genesis, state, tip, block)
         state, tip = state.with_writes(writes), tip_after(block.header)
     if tip != last or state.items() != stored.items():

@@ -1,0 +1,111 @@
+"""One whole node in this process: the copy of the ledger, the application, and CometBFT beside it.
+
+Order matters: the application listens before CometBFT starts and until it has stopped. The directory holds `ledger.db`
+and, for CometBFT, `cometbft/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medfed.crypto import SigningKey
+from medfed.errors import Unavailable
+from medfed.ledger.engine import Clock, Sealer
+from medfed.ledger.engines.cometbft.abci_server import AbciServer
+from medfed.ledger.engines.cometbft.application import Application
+from medfed.ledger.engines.cometbft.configuration import NodeSettings, make_sockets, write_home
+from medfed.ledger.engines.cometbft.engine import PoolEngine
+from medfed.ledger.engines.cometbft.replica import Replica
+from medfed.ledger.engines.cometbft.rpc import RpcClient
+from medfed.ledger.engines.cometbft.supervisor import Supervisor, check_program, find_program
+from medfed.ledger.engines.ordering import check_sealers
+from medfed.ledger.genesis import Genesis, verify_genesis
+from medfed.ledger.store import LedgerStore
+from medfed.ledger.transition import genesis_tip
+
+__all__ = ["CometEngine"]
+
+
+class CometEngine(PoolEngine):
+    """One running node, and the engine on it. See `medfed.ledger.engine.Engine`."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: LedgerStore,
+        clock: Clock,
+        sealer: Sealer | None,
+        settings: NodeSettings | None = None,
+        program: Path | None = None,
+    ) -> None:
+        """Start a node on the directory `root`; `create` and `open` make the store.
+
+        Raises:
+            Unavailable: CometBFT is not installed. InvalidInput: another version, another chain.
+        """
+        settings = settings or NodeSettings()
+        program = program or _installed()
+        check_program(program)
+        replica = Replica(store)
+        sockets = make_sockets(root)
+        super().__init__(replica, RpcClient(str(sockets.rpc)), clock, sealer)
+        home = root / "cometbft"
+        key = None if sealer is None else SigningKey.from_seed(sealer.signing_seed)
+        write_home(home, store.genesis, settings, sockets, key)
+        self.application = Application(replica, clock, sealer, settings.validators)
+        self._server = AbciServer(sockets.app, self.application.answer)
+        self.supervisor = Supervisor(program, home, sockets.rpc, lambda: self._server.failure is not None)
+        self.supervisor.start()
+
+    @staticmethod
+    def create(
+        root: Path,
+        genesis: Genesis,
+        clock: Clock,
+        sealer: Sealer | None,
+        settings: NodeSettings | None = None,
+        program: Path | None = None,
+    ) -> CometEngine:
+        """Begin as a new node of the ledger: with its genesis only. The rest comes from the peers.
+
+        Raises:
+            InvalidInput: the genesis does not hold together, or does not know the sealer and its key.
+        """
+        verify_genesis(genesis)
+        if sealer is not None:
+            check_sealers(genesis, genesis_tip(genesis)[0], (sealer,))
+        store = LedgerStore.create(root / "ledger.db", genesis, replicated=True)
+        return CometEngine(root, store, clock, sealer, settings, program)
+
+    @staticmethod
+    def open(
+        root: Path,
+        clock: Clock,
+        sealer: Sealer | None,
+        settings: NodeSettings | None = None,
+        program: Path | None = None,
+    ) -> CometEngine:
+        """Go on with a node."""
+        return CometEngine(root, LedgerStore.open(root / "ledger.db"), clock, sealer, settings, program)
+
+    def check_alive(self) -> None:
+        """Raise what has stopped this node, if something has.
+
+        Raises:
+            Unavailable: the application failed; its log says where.
+        """
+        if self._server.failure is not None:
+            raise Unavailable(f"this node has stopped: {self._server.failure}")
+
+    def close(self) -> None:
+        """Stop CometBFT, then the application."""
+        self.supervisor.stop()
+        self._server.close()
+        super().close()
+
+
+def _installed() -> Path:
+    program = find_program()
+    if program is None:
+        raise Unavailable("CometBFT is not installed; `make network` installs it")
+    return program
