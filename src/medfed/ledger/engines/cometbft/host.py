@@ -15,9 +15,10 @@ from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.configuration import NodeSettings, make_sockets, write_home
 from medfed.ledger.engines.cometbft.engine import PoolEngine
+from medfed.ledger.engines.cometbft.program import installed_program
 from medfed.ledger.engines.cometbft.replica import Replica
 from medfed.ledger.engines.cometbft.rpc import RpcClient
-from medfed.ledger.engines.cometbft.supervisor import Supervisor, check_program, find_program
+from medfed.ledger.engines.cometbft.supervisor import Supervisor
 from medfed.ledger.engines.ordering import check_sealers
 from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.store import LedgerStore
@@ -44,8 +45,7 @@ class CometEngine(PoolEngine):
             Unavailable: CometBFT is not installed. InvalidInput: another version, another chain.
         """
         settings = settings or NodeSettings()
-        program = program or _installed()
-        check_program(program)
+        program = program or installed_program()
         replica = Replica(store)
         sockets = make_sockets(root)
         super().__init__(replica, RpcClient(str(sockets.rpc)), clock, sealer)
@@ -54,7 +54,12 @@ class CometEngine(PoolEngine):
         write_home(home, store.genesis, settings, sockets, key)
         self.application = Application(replica, clock, sealer, settings.validators)
         self._server = AbciServer(sockets.app, self.application.answer)
-        self.supervisor = Supervisor(program, home, sockets.rpc, lambda: self._server.failure is not None)
+        self.supervisor = Supervisor(
+            [str(program), "start", "--home", str(home.absolute())],
+            home / "cometbft.log",
+            before=lambda: sockets.rpc.unlink(missing_ok=True),  # a killed one leaves it; the next would not start
+            wanted=lambda: self._server.failure is None,
+        )
         self.supervisor.start()
 
     @staticmethod
@@ -102,10 +107,3 @@ class CometEngine(PoolEngine):
         self.supervisor.stop()
         self._server.close()
         super().close()
-
-
-def _installed() -> Path:
-    program = find_program()
-    if program is None:
-        raise Unavailable("CometBFT is not installed; `make network` installs it")
-    return program

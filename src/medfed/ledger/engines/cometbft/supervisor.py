@@ -1,91 +1,78 @@
-"""CometBFT as a child of this process: started, watched, started again when it dies, and stopped in order.
+"""A program as a child of this process: started, watched, started again when it dies, and stopped when asked.
 
-The application must listen before CometBFT starts and go on until it has stopped. When this process dies instead,
-CometBFT loses its application and ends by itself. A child that dies at once waits longer and longer before the next.
+A child that dies soon waits longer and longer before its next start. It is in a session of its own, so Ctrl-C at a
+terminal reaches this process only, which then stops its children in order.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from medfed.errors import InvalidInput, Unavailable
-
-__all__ = ["VERSION", "Supervisor", "check_program", "find_program"]
+__all__ = ["Supervisor"]
 
 log: Final = logging.getLogger("medfed.ledger")
-VERSION: Final = "0.38.17"
-_PROGRAM: Final = "cometbft"
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 10.0
 _STEADY_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 10.0
 _MOST_LOG_BYTES: Final = 8 << 20
 
 
-def find_program() -> Path | None:
-    """The CometBFT program: what MEDFED_COMETBFT names, else what the path or Go's own directory has."""
-    named = os.environ.get("MEDFED_COMETBFT")
-    found = named or shutil.which(_PROGRAM) or shutil.which(_PROGRAM, path=str(Path.home() / "go" / "bin"))
-    return Path(found) if found and Path(found).is_file() else None
-
-
-def check_program(program: Path) -> None:
-    """Check that a program is the version of CometBFT that this program speaks with.
-
-    Raises:
-        InvalidInput: it is another. Unavailable: it does not run.
-    """
-    try:
-        done = subprocess.run([program, "version"], capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"{program}: cannot be run ({type(error).__name__})") from None
-    if done.stdout.strip().removeprefix("v") != VERSION:
-        raise InvalidInput(f"{program}: expected CometBFT {VERSION}, found {done.stdout.strip()[:40]!r}")
-
-
 class Supervisor:
-    """Keeps one CometBFT running on one home directory."""
+    """Keeps one program running."""
 
-    def __init__(self, program: Path, home: Path, socket: Path, failed: Callable[[], bool] = lambda: False) -> None:
-        """CometBFT listens on `socket`; `failed` says whether our side has stopped for good."""
-        self._command = [str(program), "start", "--home", str(home)]
-        self._home = home
-        self._socket = socket
-        self._failed = failed
+    def __init__(
+        self,
+        command: Sequence[str],
+        output: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        before: Callable[[], None] = lambda: None,
+        wanted: Callable[[], bool] = lambda: True,
+        stop_seconds: float = 10.0,
+    ) -> None:
+        """`output` takes what the program prints, its directory is where it runs; `before` is done before each start.
+
+        When the program has ended, it is started again as long as `wanted` says so.
+        """
+        self.name = Path(command[0]).name
+        self._command = list(command)
+        self._output = output
+        self._environment = environment
+        self._before = before
+        self._wanted = wanted
+        self._stop_seconds = stop_seconds
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self.starts = 0
-        """How often CometBFT was started."""
-        self._thread = threading.Thread(target=self._run, name="cometbft supervisor", daemon=True)
+        """How often the program was started."""
+        self._thread = threading.Thread(target=self._run, name=f"supervisor of {self.name}", daemon=True)
 
     @property
     def process(self) -> int | None:
-        """The process number of CometBFT while it runs."""
+        """The number of the process while it runs."""
         child = self._child
         return child.pid if child is not None and child.poll() is None else None
 
     def start(self) -> None:
-        """Start CometBFT and watch it."""
+        """Start the program and watch it."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask CometBFT to end, and make it if it does not."""
+        """Ask the program to end, make it if it does not, and do not start it again."""
         self._stopping.set()
         with self._lock:
             child = self._child
         if child is not None:
             child.terminate()
             try:
-                child.wait(_STOP_SECONDS)
+                child.wait(self._stop_seconds)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
@@ -94,32 +81,42 @@ class Supervisor:
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
-        while not self._stopping.is_set() and not self._failed():
+        while not self._is_over():
             began = time.monotonic()
             code = self._run_once()
-            if self._stopping.is_set() or self._failed():
+            if self._is_over():
                 return
             lasted = time.monotonic() - began
             pause = _FIRST_PAUSE if lasted > _STEADY_SECONDS else min(2 * pause, _LONGEST_PAUSE)
-            log.warning("CometBFT ended (%s) after %.1f s; starting it again in %.1f s", code, lasted, pause)
+            log.warning("%s ended (%s) after %.1f s; starting it again in %.1f s", self.name, code, lasted, pause)
             self._stopping.wait(pause)
 
+    def _is_over(self) -> bool:
+        return self._stopping.is_set() or not self._wanted()
+
     def _run_once(self) -> int | None:
-        path = self._home / "cometbft.log"
-        if path.exists() and path.stat().st_size > _MOST_LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
         with self._lock:
             if self._stopping.is_set():
                 return None
             try:
-                self._socket.unlink(missing_ok=True)  # a killed CometBFT leaves it, and the next one would not start
-                with path.open("ab") as output:
-                    # A session of its own: Ctrl-C reaches this process only, which then stops both in order.
-                    self._child = subprocess.Popen(
-                        self._command, stdout=output, stderr=output, cwd=self._home, start_new_session=True
-                    )
+                self._before()
+                self._child = self._spawn()
             except OSError as error:
-                log.error("%s: cannot be started: %s", self._command[0], error.strerror)
+                log.error("%s: cannot be started: %s", self.name, error.strerror or error)
                 return None
             self.starts += 1
         return self._child.wait()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        if self._output.exists() and self._output.stat().st_size > _MOST_LOG_BYTES:
+            self._output.replace(self._output.with_name(self._output.name + ".1"))
+        with self._output.open("ab") as output:
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self._output.parent,
+                env=self._environment,
+                start_new_session=True,
+            )

@@ -1,0 +1,67 @@
+"""Other processes of a node's machine use its pool, and no other engine may touch its ledger file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.cometbft import needs_cometbft
+from tests.support.cometbft_child import open_world
+from tests.support.ledger import HandClock, World, sealer
+
+from medfed.errors import InvalidInput, Unavailable
+from medfed.ledger.contracts.membership import ChangeAddress
+from medfed.ledger.engines.cometbft.engine import PoolEngine, open_client
+from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.ledger.engines.opening import open_engine
+from medfed.ledger.store import LedgerStore
+
+pytestmark = needs_cometbft
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[World]:
+    world = open_world(tmp_path)
+    yield world
+    world.engine.close()
+
+
+def test_a_client_submits_and_sees_what_others_submit(node: World, tmp_path: Path) -> None:
+    engine = open_engine(tmp_path / "ledger.db", node.clock, sealer("alpha"))
+    assert isinstance(engine, PoolEngine)
+    client = World(engine, node.clock)
+    client.accept("alpha", ChangeAddress("host:1"))
+    node.accept("beta", ChangeAddress("host:2"))
+    client.engine.wait(1, 10.0)
+    assert client.view.tip == node.view.tip
+    assert client.view.state.items() == node.view.state.items()
+    signed = client.sign("alpha", ChangeAddress("host:3"))
+    assert client.engine.submit(signed) == node.engine.submit(signed)
+    engine.close()
+
+
+def test_a_client_of_a_node_that_has_stopped_says_so_in_the_end(
+    node: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medfed.ledger.engines.cometbft.spreading.PATIENCE_SECONDS", 0.5)
+    node.accept("alpha", ChangeAddress("host:1"))
+    node.engine.close()
+    client = World(open_client(tmp_path / "ledger.db", HandClock()), HandClock())
+    assert client.view.tip.height == 1
+    with pytest.raises(Unavailable, match="not final after"):
+        client.send("alpha", ChangeAddress("host:2"))
+    client.engine.close()
+
+
+def test_no_other_engine_orders_transactions_on_a_replica(node: World, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="network of hospitals"):
+        EmbeddedEngine.open(tmp_path / "ledger.db", node.clock, sealer("alpha"))
+
+
+def test_a_file_of_one_machine_is_no_replica(tmp_path: Path) -> None:
+    from tests.support.ledger import make_genesis
+
+    LedgerStore.create(tmp_path / "own.db", make_genesis()).close()
+    with pytest.raises(InvalidInput, match="not the ledger of a node"):
+        open_client(tmp_path / "own.db", HandClock())
