@@ -15,6 +15,13 @@ from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Height, Name, sha256
 from medfed.ledger.contracts.agreement import Attest
+from medfed.ledger.contracts.ciphertexts import (
+    ConfirmCiphertext,
+    PublishCiphertextSum,
+    PublishDecryption,
+    RefuseSum,
+    ReportCiphertexts,
+)
 from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy
 from medfed.ledger.contracts.keying import ComplainAboutPair, Enrol, KeysReady, SealPairSecrets
 from medfed.ledger.contracts.membership import (
@@ -29,6 +36,7 @@ from medfed.ledger.contracts.membership import (
     VoteOnRemoval,
     VoteOnUpgrade,
 )
+from medfed.ledger.contracts.offices import PublishEncryptionKey, VoteOnSuccessor
 from medfed.ledger.contracts.registry import RegisterArtefact, WithdrawDataset
 from medfed.ledger.contracts.reveals import RevealSeeds, RevealShares
 from medfed.ledger.contracts.studies import ApproveStudy, DeclineStudy, ProposeStudy, Rejoin, WithdrawFromStudy
@@ -71,6 +79,13 @@ Body = (
     | RevealShares
     | Attest
     | Advance
+    | PublishEncryptionKey
+    | VoteOnSuccessor
+    | ConfirmCiphertext
+    | PublishCiphertextSum
+    | ReportCiphertexts
+    | PublishDecryption
+    | RefuseSum
     | RegisterArtefact
     | WithdrawDataset
 )

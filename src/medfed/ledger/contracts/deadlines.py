@@ -15,19 +15,21 @@ from msgspec.structs import replace
 
 from medfed.encoding import Record
 from medfed.errors import Refused
-from medfed.identifiers import Code, Name, StudyId
+from medfed.identifiers import Code, StudyId
 from medfed.ledger.contracts.agreement import dispute
+from medfed.ledger.contracts.ciphertexts import close_decrypt, close_sum
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.keying import close_enrolment, close_keying, close_sealing
+from medfed.ledger.contracts.offices import close_awaiting_key
 from medfed.ledger.contracts.reveals import close_reveal
 from medfed.ledger.contracts.rounds import current_round, open_round, put_round
 from medfed.ledger.contracts.studies import (
     Study,
     abort,
     close_approval,
-    members,
     need_study,
     put_study,
+    voters,
     with_name,
 )
 from medfed.ledger.contracts.survivors import close_confirm
@@ -54,11 +56,6 @@ class ResumeStudy(Record, tag_field="type", tag="resume-study"):
     """Vote to go on after a pause."""
 
     study: StudyId
-
-
-def voters(study: Study) -> frozenset[Name]:
-    """Who decides on pauses: the study roster less who was removed or has withdrawn."""
-    return frozenset(members(study)).difference(study.withdrawn)
 
 
 def due_at(reader: Reader, study: Study) -> int | None:
@@ -102,7 +99,7 @@ def apply_resume_study(overlay: Overlay, call: Call, body: ResumeStudy) -> None:
 
 def apply_abort_study(overlay: Overlay, call: Call, body: AbortStudy) -> None:
     """Rules 4 and 5."""
-    study = need_study(overlay, body.study, "running", "agreeing", "paused")
+    study = need_study(overlay, body.study, "awaiting-key", "running", "agreeing", "paused")
     _check_voter(study, call, study.abort_votes)
     study = replace(study, abort_votes=with_name(study.abort_votes, call.sender))
     put_study(overlay, study)
@@ -120,6 +117,8 @@ def _advance_phase(overlay: Overlay, call: Call, study: Study) -> None:
         close_sealing(overlay, call, study)
     elif study.phase == "confirming":
         close_keying(overlay, call, study)
+    elif study.phase == "awaiting-key":
+        close_awaiting_key(overlay, study)
     else:
         dispute(overlay, study)
 
@@ -132,15 +131,19 @@ def _advance_round(overlay: Overlay, call: Call, study: Study) -> None:
         close_update(overlay, call, study, record)
     elif record.phase == "confirm":
         close_confirm(overlay, call, study, record)
+    elif record.phase == "sum":
+        close_sum(overlay, study, record)
+    elif record.phase == "decrypt":
+        close_decrypt(overlay, study, record)
     else:
         close_reveal(overlay, call, study, record)
 
 
 def _end(overlay: Overlay, study: Study, code: str) -> None:
     record = current_round(overlay, study)
-    if record is not None and record.phase in ("update", "confirm"):
+    if record is not None and record.phase in ("update", "confirm", "sum"):
         put_round(overlay, replace(record, phase="unreleased"))
-    elif record is not None and record.phase == "reveal":
+    elif record is not None and record.phase in ("reveal", "decrypt"):
         put_round(overlay, replace(record, phase="failed"))
     abort(overlay, study, code)
 

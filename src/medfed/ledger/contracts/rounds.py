@@ -26,6 +26,7 @@ from medfed.errors import Refused
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.labelling import is_affordable, open_votes
+from medfed.ledger.contracts.offices import await_key
 from medfed.ledger.contracts.rewards import award_examples
 from medfed.ledger.contracts.studies import (
     MISSES_BEFORE_REJOIN,
@@ -44,7 +45,7 @@ from medfed.ledger.state import Overlay, Reader, Table
 
 __all__ = ["Round", "RoundPhase", "current_round", "escrow_threshold", "round_record"]
 
-RoundPhase = Literal["update", "confirm", "reveal", "released", "failed", "unreleased", "skipped"]
+RoundPhase = Literal["update", "confirm", "reveal", "sum", "decrypt", "released", "failed", "unreleased", "skipped"]
 
 
 class Round(Record):
@@ -139,6 +140,8 @@ def open_round(overlay: Overlay, call: Call, study: Study) -> None:
     if kind is None:
         phase = "agreeing" if study.base is None else "completed"  # agreed before a pause, e.g. for three rejections
         put_study(overlay, replace(study, phase=phase, deadline_ms=deadline))
+        return
+    if await_key(overlay, call, study):
         return
     roster = eligible(overlay, study)
     if len(roster) < study.terms.quorum:

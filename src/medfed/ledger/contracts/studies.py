@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Raw
+from msgspec import Meta
 from msgspec.structs import replace
 
 from medfed.encoding import Record, digest_of
@@ -29,6 +29,7 @@ from medfed.errors import Refused
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.membership import is_active, participant
+from medfed.ledger.contracts.proposals import check_terms
 from medfed.ledger.contracts.terms import RoundKind, Terms
 from medfed.ledger.state import Overlay, Reader, Table
 
@@ -54,16 +55,9 @@ __all__ = [
 ]
 
 StudyPhase = Literal[
-    "proposed",
-    "enrolling",
-    "sealing",
-    "confirming",
-    "running",
-    "agreeing",
-    "paused",
-    "completed",
-    "aborted",
-]
+    "proposed", "enrolling", "sealing", "confirming", "awaiting-key", "running", "agreeing", "paused",
+    "completed", "aborted",
+]  # fmt: skip
 HybridPublicKey = Annotated[bytes, Meta(min_length=1216, max_length=1216)]
 SealedBytes = Annotated[bytes, Meta(min_length=1, max_length=2048)]
 MISSES_BEFORE_REJOIN: Final = 2
@@ -228,6 +222,11 @@ def members(study: Study) -> tuple[Name, ...]:
     return tuple(name for name in study.roster if name not in study.expelled)
 
 
+def voters(study: Study) -> frozenset[Name]:
+    """Who decides on pauses: the study roster less who was removed or has withdrawn."""
+    return frozenset(members(study)).difference(study.withdrawn)
+
+
 def capped_examples(reader: Reader, study: Study, who: Name) -> int:
     """The enrolled number of examples as it counts in weights."""
     record = _ENROLMENTS.get(reader, study.study, who)
@@ -270,7 +269,7 @@ def apply_propose_study(overlay: Overlay, call: Call, body: ProposeStudy) -> Non
     proposer = participant(overlay, call.sender)
     if proposer is None or proposer.role not in ("organiser", "hospital", "aggregator"):
         raise Refused("wrong-role", "studies are proposed by organisers, aggregators and hospitals")
-    _check_terms(overlay, body.terms, body.plan)
+    check_terms(overlay, body.terms, body.plan)
     now, terms = call.block.time_ms, body.terms
     record = Study(
         study=body.study,
@@ -308,7 +307,7 @@ def apply_decline_study(overlay: Overlay, call: Call, body: DeclineStudy) -> Non
 
 def apply_withdraw_from_study(overlay: Overlay, call: Call, body: WithdrawFromStudy) -> None:
     """A hospital may always stop taking part; a round that runs goes on as if it had fallen silent."""
-    study = need_study(overlay, body.study, "running", "agreeing", "paused")
+    study = need_study(overlay, body.study, "awaiting-key", "running", "agreeing", "paused")
     if call.sender not in study.roster or call.sender in study.withdrawn:
         raise Refused("not-in-study", f"{call.sender} is not in the study")
     put_study(overlay, replace(study, withdrawn=with_name(study.withdrawn, call.sender)))
@@ -365,25 +364,6 @@ def after_missed(study: Study, survivors: Iterable[Name]) -> Study:
     present = set(survivors)
     missed = tuple((name, missed_rounds(study, name) + 1) for name in study.roster if name not in present)
     return replace(study, missed=missed)
-
-
-def _check_terms(overlay: Overlay, terms: Terms, plan: bytes) -> None:
-    invited = terms.invited
-    if list(invited) != sorted(set(invited)):
-        raise Refused("bad-terms", "the invited must be sorted and different")
-    for name in invited:
-        found = participant(overlay, name)
-        if found is None or found.status != "active" or found.role != "hospital":
-            raise Refused("not-a-hospital", f"{name} is not an active hospital")
-    least = max(3, 2 * len(invited) // 3 + 1)
-    if not least <= terms.quorum <= len(invited):
-        raise Refused("bad-terms", f"the quorum must be {least} to {len(invited)}")
-    if terms.max_attempts < len(invited) - terms.quorum + 1:
-        raise Refused("bad-terms", f"at least {len(invited) - terms.quorum + 1} attempts are needed")
-    if terms.max_examples < terms.min_examples:
-        raise Refused("bad-terms", "max_examples is below min_examples")
-    if terms.plan != digest_of("medfed/plan", Raw(plan)):
-        raise Refused("bad-terms", "the terms name another plan than the one that is attached")
 
 
 def _need_unanswered(overlay: Overlay, call: Call, study: StudyId) -> Study:

@@ -25,6 +25,7 @@ from medfed.errors import Refused
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.labelling import charge_votes
+from medfed.ledger.contracts.offices import is_encrypted
 from medfed.ledger.contracts.rounds import (
     Round,
     close_unreleased,
@@ -35,7 +36,15 @@ from medfed.ledger.contracts.rounds import (
 from medfed.ledger.contracts.studies import Study, eligible
 from medfed.ledger.state import Overlay, Reader, Table
 
-__all__ = ["ConfirmSurvivors", "Confirmation", "RefuseSurvivors", "ReportMissing", "confirmation"]
+__all__ = [
+    "ConfirmSurvivors",
+    "Confirmation",
+    "RefuseSurvivors",
+    "ReportMissing",
+    "confirmation",
+    "need_unconfirmed",
+    "void_attempt",
+]
 
 RoundNumber = Annotated[int, Meta(ge=0)]
 
@@ -86,7 +95,8 @@ def confirmation(reader: Reader, study: StudyId, round_number: int, attempt: int
 
 def apply_confirm_survivors(overlay: Overlay, call: Call, body: ConfirmSurvivors) -> None:
     """Rules 1 to 4."""
-    study, record = _need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    study, record = need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    _check_masked(study)
     if body.survivors != record.survivors_digest:
         raise Refused("other-survivors", "the confirmation names other survivors or blobs")
     if tuple(share.holder for share in body.shares) != holders_of(study, call.sender):
@@ -108,7 +118,8 @@ def apply_confirm_survivors(overlay: Overlay, call: Call, body: ConfirmSurvivors
 
 def apply_report_missing(overlay: Overlay, call: Call, body: ReportMissing) -> None:
     """Rule 3."""
-    _, record = _need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    study, record = need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    _check_masked(study)
     if any(reporter == call.sender for reporter, _ in record.reports):
         raise Refused("already-reported", f"{call.sender} has reported in this attempt")
     if list(body.who) != sorted(set(body.who)) or call.sender in body.who:
@@ -121,13 +132,17 @@ def apply_report_missing(overlay: Overlay, call: Call, body: ReportMissing) -> N
 
 def apply_refuse_survivors(overlay: Overlay, call: Call, body: RefuseSurvivors) -> None:
     """Rule 7."""
-    study, record = _need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    study, record = need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
     close_unreleased(overlay, study, record, "survivors-refused")
 
 
 def close_confirm(overlay: Overlay, call: Call, study: Study, record: Round) -> None:
     """The deadline has passed without all confirmations: rules 5 and 6."""
-    out = _left_out(study, record)
+    void_attempt(overlay, call, study, record, _left_out(study, record))
+
+
+def void_attempt(overlay: Overlay, call: Call, study: Study, record: Round, out: set[Name]) -> None:
+    """Rules 5 and 6: the next attempt, without `out`, or the end of the round."""
     still = eligible(overlay, study)
     roster = tuple(name for name in record.roster if name not in out and name in still)
     attempt = record.attempt + 1
@@ -152,7 +167,17 @@ def _left_out(study: Study, record: Round) -> set[Name]:
     return silent | guilty | unjust
 
 
-def _need_unconfirmed(overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int) -> tuple[Study, Round]:
+def _check_masked(study: Study) -> None:
+    if is_encrypted(study):
+        raise Refused("other-protection", "in this study updates are encrypted; see `ConfirmCiphertext`")
+
+
+def need_unconfirmed(overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int) -> tuple[Study, Round]:
+    """The study and its round in confirmation, if the sender is a survivor that has not confirmed.
+
+    Raises:
+        Refused: as `need_round`; `not-a-survivor` or `already-confirmed`.
+    """
     record, current = need_round(overlay, study, number, attempt, "confirm")
     if call.sender not in current.survivors:
         raise Refused("not-a-survivor", f"{call.sender} is not among the survivors")

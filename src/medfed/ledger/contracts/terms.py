@@ -13,11 +13,22 @@ from medfed.encoding import Record
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.labelling_terms import LabellingTerms
 
-__all__ = ["MAX_HOSPITALS", "MIN_HOSPITALS", "Deadlines", "RewardPolicy", "RoundKind", "Step", "Terms"]
+__all__ = [
+    "MAX_AGGREGATORS",
+    "MAX_HOSPITALS",
+    "MIN_HOSPITALS",
+    "CiphertextTerms",
+    "Deadlines",
+    "RewardPolicy",
+    "RoundKind",
+    "Step",
+    "Terms",
+]
 
 MIN_HOSPITALS: Final = 3
 MAX_HOSPITALS: Final = 50
 MAX_ROUNDS: Final = 10_000
+MAX_AGGREGATORS: Final = 3
 
 RoundKind = Literal["statistics", "training", "evaluation", "votes"]
 Duration = Annotated[int, Meta(ge=1, le=366 * 24 * 3600 * 1000)]
@@ -53,6 +64,14 @@ class Step(Record):
     count: Annotated[int, Meta(ge=1, le=MAX_ROUNDS)] = 1
 
 
+class CiphertextTerms(Record):
+    """Who adds the ciphertexts of encrypted updates, and who opens their sum; see `offices`."""
+
+    key_holder: Name
+    aggregators: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=MAX_AGGREGATORS)]
+    """Sorted bytewise, no repeats. Each adds for itself, and all must come to the same sum."""
+
+
 class Terms(Record):
     """The contract's side of a plan."""
 
@@ -71,3 +90,5 @@ class Terms(Record):
     rewards: RewardPolicy = RewardPolicy()
     labelling: LabellingTerms | UnsetType = UNSET
     """Noise and budget of a labelling study; unset in every other."""
+    ciphertexts: CiphertextTerms | UnsetType = UNSET
+    """Offices of a study whose updates are encrypted; unset in every other."""
