@@ -27,13 +27,18 @@ def agent() -> None:
 @click.option("--until-complete", is_flag=True, help="End when no study of this site is open any more.")
 @click.option("--poll", default=0.2, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds between looks.")
 @click.option("--quiet", is_flag=True, help="Do not report progress.")
-def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool) -> None:
+@click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory, training included; 0: no limit.")
+def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool, memory_mib: int) -> None:
     """Do what is due, and wait. Several agents on one machine share the ledger file.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
     """
     from medfed.hospital.agent_loop import agent_on, run_agent
 
+    if memory_mib:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))

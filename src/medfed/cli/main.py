@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "keys": "Create and look at a site's keys.",
     "ledger": "Verify, read and move a ledger.",
     "model": "Use a released model.",
+    "node": "Run a hospital's node in a network of hospitals.",
     "pate": "Plan a labelling study: teachers vote with noise.",
     "records": "Import records and look after the case library.",
     "rewards": "Show the points that hospitals have earned.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medfed.crypto import SigningKey
-from medfed.errors import Unavailable
+from medfed.errors import Tampered, Unavailable
 from medfed.ledger.engine import Clock, Sealer
 from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
@@ -97,10 +97,14 @@ class CometEngine(PoolEngine):
         """Raise what has stopped this node, if something has.
 
         Raises:
-            Unavailable: the application failed; its log says where.
+            Tampered: consensus contradicts this replica, or the other way round. Unavailable: the application failed
+                otherwise; its log says where.
         """
-        if self._server.failure is not None:
-            raise Unavailable(f"this node has stopped: {self._server.failure}")
+        failure = self._server.failure
+        if isinstance(failure, Tampered):
+            raise failure
+        if failure is not None:
+            raise Unavailable(f"this node has stopped: {failure}")
 
     def close(self) -> None:
         """Stop CometBFT, then the application."""

@@ -35,12 +35,13 @@ class Supervisor:
         before: Callable[[], None] = lambda: None,
         wanted: Callable[[], bool] = lambda: True,
         stop_seconds: float = 10.0,
+        label: str = "",
     ) -> None:
         """`output` takes what the program prints, its directory is where it runs; `before` is done before each start.
 
         When the program has ended, it is started again as long as `wanted` says so.
         """
-        self.name = Path(command[0]).name
+        self.name = label or Path(command[0]).name
         self._command = list(command)
         self._output = output
         self._environment = environment

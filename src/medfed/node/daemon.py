@@ -1,0 +1,103 @@
+"""`medfed node run`: the replica with its CometBFT in this process, the site's agent in another, until told to stop.
+
+Training runs in the agent's process, so neither a crash nor an out-of-memory there takes the ledger down. What fails
+here and may be better later is tried again with growing pauses; a ledger that was tampered with ends it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from medfed.crypto import SiteKeys, load_keystore
+from medfed.errors import Unavailable
+from medfed.hospital.site_directory import key_path, wall_clock
+from medfed.ledger.engine import Sealer
+from medfed.ledger.engines.cometbft.configuration import NodeSettings
+from medfed.ledger.engines.cometbft.host import CometEngine
+from medfed.ledger.engines.cometbft.supervisor import Supervisor
+from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
+
+__all__ = ["run_node"]
+
+log: Final = logging.getLogger("medfed.node")
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 30.0
+_WATCH_SECONDS: Final = 0.5
+
+
+def run_node(site: Path, passphrase: str, stop: threading.Event) -> None:
+    """Run a site's node until `stop` is set.
+
+    Raises:
+        InvalidInput: no node here, or a wrong passphrase. Unavailable: another process runs this node, or CometBFT is
+            not installed. Tampered: the replica does not verify, or consensus contradicts it.
+    """
+    file = load_node_file(site)
+    keys = load_keystore(key_path(site), passphrase)
+    with _lock(site):
+        pause = _FIRST_PAUSE
+        while not stop.is_set():
+            try:
+                _run_once(site, file, keys, passphrase, stop)
+                pause = _FIRST_PAUSE
+            except Unavailable as error:
+                log.warning("%s; starting again in %.1f s", error, pause)
+                stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop: threading.Event) -> None:
+    settings = NodeSettings(file.listen, file.peers, moniker=keys.name, external=file.external)
+    sealer = Sealer(keys.name, keys.signing_seed)
+    engine = CometEngine.open(node_directory(site), wall_clock, sealer, settings)
+    try:
+        agent = _agent(site, file, passphrase) if file.agent else None
+        if agent is not None:
+            agent.start()
+        try:
+            while not stop.wait(_WATCH_SECONDS):
+                engine.check_alive()
+        finally:
+            if agent is not None:
+                agent.stop()
+    finally:
+        engine.close()
+
+
+def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
+    command = [sys.executable, "-m", "medfed", "agent", "run", "--quiet", "--poll", "0.05"]
+    command += ["--site", str(site.absolute()), "--ledger", str(ledger_path(site).absolute())]
+    if file.agent_memory_mib:
+        command += ["--memory-mib", str(file.agent_memory_mib)]
+    environment = {**os.environ, "MEDFED_PASSPHRASE": passphrase}
+    return Supervisor(command, node_directory(site) / "agent.log", environment=environment, label="agent")
+
+
+@contextmanager
+def _lock(site: Path) -> Generator[None]:
+    """One process a node: two of them would vote with one key."""
+    path = node_directory(site) / "node.lock"
+    try:
+        node_directory(site).mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise Unavailable(f"{site}: another process runs this node (process {owner})") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,110 @@
+"""`node.toml`: where a site's node listens and whom it is connected with. Nothing in it is a secret."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from medfed.encoding import Record
+from medfed.errors import InvalidInput, Unavailable
+
+__all__ = ["NodeFile", "check_node_file", "ledger_path", "load_node_file", "node_directory", "save_node_file"]
+
+_MAX_BYTES: Final = 64 * 1024
+_HOST: Final = r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
+_LISTEN: Final = re.compile(rf"^{_HOST}:[0-9]{{1,5}}\Z")
+_PEER: Final = re.compile(rf"^[0-9a-f]{{40}}@{_HOST}:[0-9]{{1,5}}\Z")
+
+
+class NodeFile(Record):
+    """All of `node.toml`."""
+
+    listen: str
+    """Host and port for the other hospitals' nodes."""
+    peers: Annotated[tuple[str, ...], Meta(max_length=200)] = ()
+    """`id@host:port` of the other nodes; a node prints its own at `medfed node init`."""
+    external: str = ""
+    """Host and port that others reach this node at, where it is behind an address translation."""
+    agent: bool = True
+    """Whether the node runs the site's agent too."""
+    agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    """Most memory of the agent's process, training included; 0 sets no limit."""
+
+
+def node_directory(site: Path) -> Path:
+    """Where a site's node keeps its replica and CometBFT's files."""
+    return site / "node"
+
+
+def ledger_path(site: Path) -> Path:
+    """The replica of a site's node."""
+    return node_directory(site) / "ledger.db"
+
+
+def load_node_file(site: Path) -> NodeFile:
+    """Read and check a site's `node.toml`.
+
+    Raises:
+        InvalidInput: it is missing, or names the field that is wrong.
+    """
+    path = site / "node.toml"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        document = tomllib.loads(data.decode("utf-8")) if len(data) <= _MAX_BYTES else None
+    except FileNotFoundError:
+        raise InvalidInput(f"{site}: no node here (node.toml is missing); make one with `medfed node init`") from None
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not TOML: {error}") from None
+    if document is None:
+        raise InvalidInput(f"{path}: larger than {_MAX_BYTES >> 10} KiB")
+    try:
+        found = msgspec.convert(document, NodeFile)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    check_node_file(found, str(path))
+    return found
+
+
+def check_node_file(file: NodeFile, where: str) -> None:
+    """Check the addresses.
+
+    Raises:
+        InvalidInput: one is not what was expected.
+    """
+    for field, text in (("listen", file.listen), ("external", file.external)):
+        if (field == "listen" or text) and not _is_address(text, _LISTEN):
+            raise InvalidInput(f"{where}: {field}: expected host:port, found {text[:80]!r}")
+    for peer in file.peers:
+        if not _is_address(peer, _PEER):
+            raise InvalidInput(f"{where}: peers: expected id@host:port with 40 digits of id, found {peer[:120]!r}")
+
+
+def save_node_file(site: Path, file: NodeFile) -> None:
+    """Write `node.toml`."""
+    check_node_file(file, "node.toml")
+    peers = "".join(f'  "{peer}",\n' for peer in file.peers)
+    text = (
+        "# How this hospital's node is connected. Restart the node after a change.\n\n"
+        f'listen = "{file.listen}"      # for the other nodes\n'
+        f"peers = [                          # id@host:port of each of them\n{peers}]\n"
+        f'external = "{file.external}"       # how they reach this one, if not at `listen`\n'
+        f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
+        f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"
+    )
+    path = site / "node.toml"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _is_address(text: str, form: re.Pattern[str]) -> bool:
+    return form.match(text) is not None and 0 <= int(text.rpartition(":")[2]) < 65536
