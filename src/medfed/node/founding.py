@@ -39,12 +39,12 @@ def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
     directory = node_directory(site)
     if ledger_path(site).exists() or (site / "node.toml").exists():
         raise Refused("node-exists", f"{site}: this site has a node already; a ledger is never overwritten")
-    save_node_file(site, file)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    LedgerStore.create(ledger_path(site), genesis, replicated=True).close()
     mine = next((founder for founder in genesis.founders if founder.name == public.name), None)
     if mine is not None and mine.signing_key != public.signing:
         raise InvalidInput(f"{site}: the genesis knows {public.name} by another key")
+    save_node_file(site, file)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    LedgerStore.create(ledger_path(site), genesis, replicated=True).close()
     address = f"{node_id(directory / 'cometbft')}@{file.external or file.listen}"
     votes = mine is not None and mine.role == "hospital"
     return FoundedNode(public.name, address, genesis.digest, votes)
