@@ -22,7 +22,7 @@ def model() -> None:
 @as_json
 def card(file: Path, as_json: bool) -> None:
     """Print what a model is, from which study, how good, and its limits."""
-    from medfed.federation.model_file import load_model
+    from medfed.federation.model_file import StudentCard, load_model
 
     found = load_model(file)
     if as_json:
@@ -31,6 +31,10 @@ def card(file: Path, as_json: bool) -> None:
     one = found.card
     click.echo(f"{one.title}\nmodel     {found.digest.hex()}\nplan      {one.plan.hex()}\ntask      {one.task}")
     click.echo(f"use       {one.intended_use}\nhospitals {', '.join(one.hospitals)}\nrounds    {one.aggregates}")
+    if isinstance(one.student, StudentCard):
+        one_of = one.student
+        click.echo(f"labels    {one_of.labels} of {one_of.queries}, {one_of.mechanism}, {one_of.teachers} voters")
+        click.echo(f"privacy   ε {one_of.epsilon:g} at δ {one_of.delta:g} for a {one_of.unit}, whatever the data")
     if one.test is not None:
         click.echo(f"on {one.test.examples} test patients of all hospitals:")
         for name, value in one.test.summary().items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record, decode, encode
 from medfed.federation.features import Standardisation
@@ -21,7 +21,7 @@ from medfed.federation.strategies.memory import Memory
 from medfed.identifiers import Digest, sha256
 from medfed.models.parameters import Parameters
 
-__all__ = ["Candidate", "LearningState", "RoundRecord", "Verdict"]
+__all__ = ["Candidate", "LearningState", "RoundRecord", "Verdict", "VoteBook"]
 
 Verdict = Literal["accepted", "norm", "score", "diverged", "evaluated"]
 """What became of a training round's aggregate: taken, or why not. The evaluation round has none: "evaluated", or
@@ -58,6 +58,15 @@ class Candidate:
     score: Fraction
 
 
+class VoteBook(Record):
+    """What the noisy votes of a labelling study have decided so far."""
+
+    labels: Annotated[tuple[Annotated[int, Meta(ge=-1, le=10_000)], ...], Meta(max_length=1_000_000)] = ()
+    """The class of each case whose batch is done, in order; -1 where it got none."""
+    passed: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=1_000_000)] = ()
+    """Confident, between a batch's two rounds: positions in the batch that passed the threshold."""
+
+
 @dataclass(frozen=True)
 class LearningState:
     """The whole of it. Changed only by `study.absorb`."""
@@ -79,6 +88,8 @@ class LearningState:
     """The best model's so far; after the evaluation round the released model's, where it is known."""
     test: Evaluation | None = None
     """That of the released model, after the evaluation round."""
+    votes: VoteBook | None = None
+    """Only in a labelling study."""
 
     @cached_property
     def digest(self) -> Digest:
@@ -99,6 +110,7 @@ class LearningState:
             history=self.history,
             validation=self.validation,
             test=self.test,
+            votes=self.votes if self.votes is not None else UNSET,
         )
         return encode(stored)
 
@@ -122,6 +134,7 @@ class LearningState:
             history=stored.history,
             validation=stored.validation,
             test=stored.test,
+            votes=stored.votes if isinstance(stored.votes, VoteBook) else None,
         )
 
     def changed(self, **fields: object) -> LearningState:
@@ -153,6 +166,7 @@ class _Stored(Record):
     validation: Evaluation | None
     test: Evaluation | None
     version: Literal[1] = 1
+    votes: VoteBook | UnsetType = UNSET
 
 
 def _store(one: Candidate | None) -> _StoredCandidate | None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import safetensors.numpy
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -36,6 +36,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "Model",
     "ModelCard",
+    "StudentCard",
     "decode_model",
     "encode_model",
     "load_model",
@@ -47,6 +48,26 @@ MAX_FILE_BYTES: Final = 4 << 30
 _KEY: Final = "medfed"
 """One metadata key holds everything, so that equal models have equal bytes whatever order a writer gives keys."""
 _MAX_HEADER: Final = 16 << 20
+
+
+class StudentCard(Record):
+    """Of a student of a labelling study: where its labels come from, and what they cost."""
+
+    mechanism: str
+    teachers: Annotated[int, Meta(ge=1)]
+    """Of all hospitals together."""
+    queries: Annotated[int, Meta(ge=1)]
+    labels: Annotated[int, Meta(ge=0)]
+    """Public cases that got one."""
+    unlabelled: Annotated[int, Meta(ge=0)]
+    agreement: float
+    """The share of labelled cases in which the student says what the label says."""
+    epsilon: float
+    """What the whole study may have cost a patient, whatever the data were."""
+    delta: float
+    attended: Annotated[int, Meta(ge=1)]
+    """For a patient who was at no more than so many of the hospitals."""
+    unit: str = "patient"
 
 
 class ModelCard(Record):
@@ -70,6 +91,8 @@ class ModelCard(Record):
         "Learned from the participating hospitals' patients as the plan describes them; elsewhere it must be "
         "validated first. It supports a decision and never makes one."
     )
+    student: StudentCard | UnsetType = UNSET
+    """Only of a labelling study's student."""
 
 
 class _Attached(Record):

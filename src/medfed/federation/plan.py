@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record, digest_of
 from medfed.identifiers import Digest, Name
+from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, stages_of
 from medfed.ledger.contracts.terms import Deadlines, RewardPolicy, Step, Terms
 from medfed.models.dataset import Task
-from medfed.models.settings import LocalTraining, ModelSettings
+from medfed.models.settings import LocalTraining, MlpModel, ModelSettings
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -193,6 +194,65 @@ class Participation(Record, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=64)] = 3
 
 
+class Student(Record, frozen=True):
+    """The model that a labelling study releases: trained on public cases with the labels that the votes gave them."""
+
+    local: LocalTraining
+    model: MlpModel = MlpModel()
+    confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Cases without a label are learned too where a first student is as sure as this; 0: never."""
+
+
+class Labelling(Record, frozen=True):
+    """A labelling study (PATE): `model` and `training.local` are the teachers', and only the student is released."""
+
+    noise: VoteNoise
+    cases: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    """SHA-256 of the public cases: a CSV file with the plan's features and nothing else, a case a row."""
+    queries: Annotated[int, Meta(ge=1, le=1_000_000)]
+    """The first so many cases are voted on."""
+    batch: Annotated[int, Meta(ge=1, le=1_000_000)]
+    """Cases in one round."""
+    teachers: Annotated[tuple[Annotated[int, Meta(ge=1, le=10_000)], ...], Meta(min_length=3, max_length=50)]
+    """How many each hospital trains, in the order of `participation.hospitals`."""
+    epsilon: Annotated[int, Meta(ge=1, lt=2**53)]
+    """What all of it may cost a patient, in millionths."""
+    delta: Annotated[int, Meta(ge=1, lt=10**15)]
+    """In units of 10^-15."""
+    student: Student
+    answers: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Confident only: the most second histograms in all."""
+    spare: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Batches more than planned that may be released, should rounds fail."""
+    dropouts: Annotated[int, Meta(ge=0, le=49)] = 0
+    colluding: Annotated[int, Meta(ge=1, le=49)] = 1
+    attended: Annotated[int, Meta(ge=1, le=50)] = 1
+    """k: the most hospitals that one patient may have been at."""
+    accounting: str = "data-independent"
+    """How ε is worked out. There is one way: an ε that depends on the votes tells about them."""
+
+    @property
+    def batches(self) -> int:
+        """Batches in which the queries are voted on."""
+        return -(-self.queries // self.batch)
+
+    @property
+    def terms(self) -> LabellingTerms:
+        """The contract's side."""
+        stages, rounds = stages_of(self.noise), self.batches + self.spare
+        sizes = (self.batch, max(1, self.answers // self.batches))[:stages]
+        return LabellingTerms(
+            noise=self.noise,
+            sizes=sizes,
+            budget=tuple(size * rounds for size in sizes),
+            dropouts=self.dropouts,
+            colluding=self.colluding,
+            attended=self.attended,
+            epsilon=self.epsilon,
+            delta=self.delta,
+        )
+
+
 class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
@@ -205,6 +265,8 @@ class Plan(Record, frozen=True):
     deadlines: Deadlines = Deadlines()
     rewards: RewardPolicy = RewardPolicy()
     version: Literal[1] = 1
+    labelling: Labelling | UnsetType = UNSET
+    """Only in a labelling study."""
 
     @property
     def digest(self) -> Digest:
@@ -237,11 +299,14 @@ class Plan(Record, frozen=True):
 
     def terms(self, initial: Digest) -> Terms:
         """The contract's side of this plan; `initial` is the digest of the starting learning state."""
-        people = self.participation
+        people, labelling = self.participation, self.labelling
+        steps = (Step("statistics"), Step("training", self.training.rounds), Step("evaluation"))
+        if isinstance(labelling, Labelling):
+            steps = (Step("votes", labelling.batches * stages_of(labelling.noise)),)
         return Terms(
             plan=self.digest,
             invited=tuple(sorted(people.hospitals)),
-            steps=(Step("statistics"), Step("training", self.training.rounds), Step("evaluation")),
+            steps=steps,
             quorum=people.quorum,
             min_examples=people.min_examples,
             max_examples=people.max_examples,
@@ -249,4 +314,5 @@ class Plan(Record, frozen=True):
             initial=initial,
             deadlines=self.deadlines,
             rewards=self.rewards,
+            labelling=labelling.terms if isinstance(labelling, Labelling) else UNSET,
         )

@@ -17,9 +17,11 @@ import msgspec
 from medfed.encoding import encode
 from medfed.errors import InvalidInput
 from medfed.federation.cells import MISSING_TEXTS, shortest_text
+from medfed.federation.labelling_rules import labelling_problems
 from medfed.federation.plan import (
     BinaryTarget,
     CategoryFeature,
+    Labelling,
     MulticlassTarget,
     NumberFeature,
     Plan,
@@ -80,6 +82,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         _splits,
         _deadlines,
         _sizes,
+        _labelling,
     )
     return [problem for rule in rules for problem in rule(plan)]
 
@@ -228,7 +231,14 @@ def _training(plan: Plan) -> Iterator[Problem]:
         yield Problem("training.local.optimizer", "scaffold corrects plain sgd; expected sgd without momentum")
 
 
+def _labelling(plan: Plan) -> Iterator[Problem]:
+    for path, sentence in labelling_problems(plan):
+        yield Problem(path, sentence)
+
+
 def _splits(plan: Plan) -> Iterator[Problem]:
+    if isinstance(plan.labelling, Labelling):  # nothing is chosen by validation patients
+        return
     if plan.data.split is not None or plan.data.validation_fraction > 0:
         return
     training = plan.training

@@ -17,7 +17,7 @@ from medfed.errors import InvalidInput
 from medfed.federation.cases import salted_root
 from medfed.federation.features import MISSING, RawFeatures, Standardisation, encode_features, read_features
 from medfed.federation.plan import Plan
-from medfed.federation.splits import SPLITS, TRAIN, Split, read_splits, split_patients
+from medfed.federation.splits import SPLITS, TRAIN, Split, pseudonyms_of, read_splits, split_patients
 from medfed.federation.tables import Table
 from medfed.federation.targets import read_targets, target_counts
 from medfed.identifiers import Digest
@@ -63,6 +63,9 @@ class PreparedData:
     """(rows,): equal for rows of one patient; the numbers mean nothing else."""
     split: NDArray[np.uint8]
     """(rows,): positions in `splits.SPLITS`."""
+    pseudonyms: NDArray[np.uint64]
+    """(rows,): a hash of the row's patient under the site's key, the same in every study that names the same patient
+    column; without one, of the row itself. It never leaves the hospital."""
     report: PreparationReport
     _standardised: dict[Digest, dict[Split, Dataset]] = field(
         default_factory=dict[Digest, dict[Split, Dataset]], init=False, repr=False
@@ -97,6 +100,7 @@ class PreparedData:
             targets=self.targets[rows],
             patients=self.patients[rows],
             split=self.split[rows],
+            pseudonyms=self.pseudonyms[rows],
         )
 
     def with_split(self, split: NDArray[np.uint8]) -> PreparedData:
@@ -133,11 +137,11 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
     rows = np.flatnonzero(usable)
     identities = _read_identities(table, plan, rows)
     patients = _numbered(identities) if identities is not None else np.arange(len(rows), dtype=np.int64)
+    patient_bytes = identities if identities is not None else _row_bytes(features, values)
     if data.split is not None:
         split = read_splits(table, data.split)[usable]
         _verify_together(table, data.split, rows, patients, split)
     else:
-        patient_bytes = identities if identities is not None else _row_bytes(features, values)
         split = split_patients(patient_bytes, split_key, (data.validation_fraction, data.test_fraction))
     report = PreparationReport(
         rows=len(table),
@@ -151,7 +155,7 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
         **_feature_counts(features, plan),
         single_target=_is_single(plan, values),
     )
-    return PreparedData(plan, features, values, patients, split, report)
+    return PreparedData(plan, features, values, patients, split, pseudonyms_of(patient_bytes, split_key), report)
 
 
 def cases_root(prepared: PreparedData, salt: bytes) -> Digest:

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from medfed.errors import InvalidInput
 from medfed.federation.tables import Table
 
-__all__ = ["SPLITS", "TEST", "TRAIN", "VALIDATION", "Split", "read_splits", "split_of", "split_patients"]
+__all__ = [
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "Split",
+    "pseudonyms_of",
+    "read_splits",
+    "split_of",
+    "split_patients",
+]
 
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -44,6 +54,19 @@ def split_patients(patients: Sequence[bytes], split_key: bytes, fractions: Fract
     key, thresholds = _checked_key(split_key), _thresholds(fractions)
     codes = (_code_of(patient, key, thresholds) for patient in patients)
     return np.fromiter(codes, dtype=np.uint8, count=len(patients))
+
+
+def pseudonyms_of(patients: Sequence[bytes], key: bytes) -> NDArray[np.uint64]:
+    """What a site calls each patient where it must tell them apart: HMAC-SHA256 under the site's key, 64 bits of it.
+
+    Another label than the splits', so that the one says nothing about the other. uint64 (rows,).
+    """
+    checked = _checked_key(key)
+    drawn = (
+        int.from_bytes(hmac.digest(checked, b"medfed/pseudonym\0" + patient, "sha256")[:8], "big")
+        for patient in patients
+    )
+    return np.fromiter(drawn, dtype=np.uint64, count=len(patients))
 
 
 def read_splits(table: Table, column: str) -> NDArray[np.uint8]:

@@ -21,8 +21,8 @@ from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
 from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
-from medfed.federation.learning_state import LearningState, RoundRecord
-from medfed.federation.plan import Plan
+from medfed.federation.learning_state import LearningState, RoundRecord, VoteBook
+from medfed.federation.plan import Labelling, Plan
 from medfed.federation.prepared import PreparedData
 from medfed.federation.splits import Split
 from medfed.federation.statistics import standardisation_from, statistics_contribution, statistics_entries
@@ -54,6 +54,8 @@ CLIPPED: Final = "clipped"
 _EVALUATED: Final = ("validation", "last", "fallback")
 """What an evaluation round counts: the last model on validation patients, and on test patients it and its fallback."""
 
+NO_VOTES: Final = "round kind votes: teachers' votes are made and counted by medfed.pate, not by a learning round"
+
 Array = NDArray[Any]
 
 
@@ -69,8 +71,9 @@ class Outcome:
 
 
 def learner_of(plan: Plan) -> Learner:
-    """The learner that the plan's model section means."""
-    return learner_for(plan.model, plan.task, plan.inputs, plan.outputs)
+    """The learner that the study releases: the plan's model section, or in a labelling study the student."""
+    model = plan.labelling.student.model if isinstance(plan.labelling, Labelling) else plan.model
+    return learner_for(model, plan.task, plan.inputs, plan.outputs)
 
 
 def initial_state(plan: Plan) -> LearningState:
@@ -80,7 +83,8 @@ def initial_state(plan: Plan) -> LearningState:
         InvalidInput: model, task and strategy do not go together.
     """
     parameters = learner_of(plan).initial(plan.training.seed)
-    return LearningState(parameters, strategy_for(plan.training).initial_memory(parameters.flat.size))
+    memory = strategy_for(plan.training).initial_memory(parameters.flat.size)
+    return LearningState(parameters, memory, votes=VoteBook() if isinstance(plan.labelling, Labelling) else None)
 
 
 def initial_local_memory(plan: Plan) -> Memory:
@@ -109,7 +113,7 @@ def round_manifest(plan: Plan, kind: RoundKind) -> Manifest:
         case "evaluation":
             return Manifest(tuple(entry for prefix in _EVALUATED for entry in evaluation_entries(plan, prefix)))
         case "votes":
-            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+            raise InvalidInput(NO_VOTES)
 
 
 def contribution(
@@ -136,7 +140,7 @@ def contribution(
         case "evaluation":
             return evaluation_counts(plan, state, datasets_of(state, prepared)), local_memory
         case "votes":
-            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+            raise InvalidInput(NO_VOTES)
 
 
 def training_contribution(
@@ -198,7 +202,7 @@ def absorb(
             counted = [decode_evaluation(plan, sums, prefix) for prefix in _EVALUATED]
             return Outcome(absorb_evaluation(plan, state, r, *counted), True, False)
         case "votes":
-            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+            raise InvalidInput(NO_VOTES)
 
 
 def absorb_implausible(plan: Plan, state: LearningState, kind: RoundKind, r: int) -> Outcome:
@@ -219,7 +223,7 @@ def absorb_implausible(plan: Plan, state: LearningState, kind: RoundKind, r: int
         case "evaluation":
             return Outcome(state, True, False)
         case "votes":
-            raise InvalidInput("round kind votes: a study has statistics, training and evaluation rounds only")
+            raise InvalidInput(NO_VOTES)
 
 
 def released_parameters(plan: Plan, state: LearningState) -> Parameters:

@@ -21,7 +21,16 @@ from medfed.errors import InvalidInput
 from medfed.federation.cells import cell_number, cell_text
 from medfed.input_file import read_input
 
-__all__ = ["MAX_COLUMNS", "MAX_FILE_BYTES", "MAX_ROWS", "Table", "TableSource", "read_csv", "table_from"]
+__all__ = [
+    "MAX_COLUMNS",
+    "MAX_FILE_BYTES",
+    "MAX_ROWS",
+    "Table",
+    "TableSource",
+    "read_csv",
+    "table_from",
+    "table_of_bytes",
+]
 
 MAX_FILE_BYTES: Final = 1 << 30
 MAX_ROWS: Final = 10_000_000
@@ -152,6 +161,15 @@ def read_csv(
     label = name or path.name
     text = _decode(read_input(path, MAX_FILE_BYTES, label), label)
     return _parse_csv(text, label, columns, delimiter)
+
+
+def table_of_bytes(data: bytes, label: str) -> Table:
+    """A table from the bytes of a CSV file in UTF-8 whose first line names the columns.
+
+    Raises:
+        InvalidInput: as `read_csv`.
+    """
+    return _parse_csv(_decode(data, label), label, None, ",")
 
 
 def _decode(data: bytes, label: str) -> str:

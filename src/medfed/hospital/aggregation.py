@@ -17,16 +17,18 @@ from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
 from medfed.federation.study import Outcome, absorb, absorb_implausible, initial_state, round_manifest
+from medfed.hospital.votes_round import absorb_votes, votes_manifest
 from medfed.identifiers import StudyId
 from medfed.ledger.contracts.reveals import Seeds, seeds
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, capped_examples, proposed_plan, study_record
 from medfed.ledger.contracts.updates import Submission, submission
 from medfed.ledger.state import Reader
-from medfed.secure_sum import decode_sum, implausible_entries, mask_sign, unmask_sum
+from medfed.secure_sum import Manifest, decode_sum, implausible_entries, mask_sign, unmask_sum
 
 __all__ = [
     "absorb_round",
+    "manifest_of",
     "plan_of",
     "recompute_state",
     "released_sum",
@@ -60,6 +62,13 @@ def weight_of_survivors(reader: Reader, study: Study, record: Round) -> tuple[in
     return sum(capped_examples(reader, study, name) for name in record.survivors), _all_examples(reader, study)
 
 
+def manifest_of(reader: Reader, plan: Plan, record: Round) -> Manifest:
+    """What is summed in a round: it follows from the plan and, in a votes round, from its stage."""
+    if record.kind == "votes":
+        return votes_manifest(reader, plan, record)
+    return round_manifest(plan, record.kind)
+
+
 def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> NDArray[np.uint32]:
     """Σ x_i over the survivors of a released round, modulo 2^32: uint32 [manifest length].
 
@@ -81,7 +90,7 @@ def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blob
         for name, known in zip(record.survivors, opened, strict=True)
         for pair in known.pair_seeds
     ]
-    length = round_manifest(plan, record.kind).length
+    length = manifest_of(reader, plan, record).length
     try:
         return unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, length)
     except Tampered as damage:  # one copy, at this site; another will do
@@ -96,7 +105,7 @@ def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs:
     """
     total = unmasked_total(reader, study, plan, record, blobs)
     weights = weight_of_survivors(reader, study, record)
-    return decode_sum(round_manifest(plan, record.kind), total, weights, len(study.roster))
+    return decode_sum(manifest_of(reader, plan, record), total, weights, len(study.roster))
 
 
 def absorb_round(
@@ -106,6 +115,8 @@ def absorb_round(
     if record.phase != "released":
         return Outcome(state, accepted=True, stop=False)
     sums = released_sum(reader, study, plan, record, blobs)
+    if record.kind == "votes":
+        return absorb_votes(reader, plan, state, record, sums)
     weights = weight_of_survivors(reader, study, record)
     if implausible_entries(round_manifest(plan, record.kind), sums, weights, len(study.roster)):
         return absorb_implausible(plan, state, record.kind, record.number)

@@ -94,6 +94,8 @@ def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) 
     parameters, not by the learning state: after a rejected aggregate the next round starts from the same model, and
     two exact counts of it over different survivors would give away the difference.
     """
+    if kind == "votes":
+        return ()  # every release carries fresh noise and is charged by itself
     if kind == "statistics":
         return (_release_key("statistics", cases_root(site.prepared(plan), site.keys.split_key)),)
     last = _model_digest(state, state.parameters)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
 
 from medfed.blobs import BlobStore
 from medfed.crypto import Entropy, SiteKeys
@@ -16,8 +21,9 @@ from medfed.hospital.consent import ConsentPolicy
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.engine import Clock
+from medfed.privacy import DELTA_STEP, EPSILON_STEP
 
-__all__ = ["DataSource", "Progress", "Site"]
+__all__ = ["DEFAULT_CAP", "DataSource", "PrivacyCap", "Progress", "Site"]
 
 DataSource = Callable[[Plan], Table]
 """Finds the table for a plan; raises `InvalidInput` if the site has none that fits."""
@@ -35,6 +41,19 @@ class Progress(Record):
     """Whether the plan's early stopping asks to end the training."""
 
 
+class PrivacyCap(Record):
+    """The most that all studies together may cost a patient of this site."""
+
+    epsilon: Annotated[int, Meta(ge=0, lt=2**53)]
+    """Millionths."""
+    delta: Annotated[int, Meta(ge=0, lt=2**53)]
+    """In units of 10^-15."""
+
+
+DEFAULT_CAP: Final = PrivacyCap(8 * EPSILON_STEP, DELTA_STEP // 10_000)
+"""ε 8 at δ 10^-4, unless `site.toml` says otherwise."""
+
+
 @dataclass
 class Site:
     """Everything that one agent works with. What is cached here can be lost at any time."""
@@ -47,6 +66,9 @@ class Site:
     clock: Clock
     entropy: Entropy
     started_ms: int
+    cap: PrivacyCap = DEFAULT_CAP
+    votes: dict[StudyId, NDArray[np.int64]] = field(default_factory=dict[StudyId, NDArray[np.int64]], repr=False)
+    """Exact histograms of this hospital's own teachers: in memory only, never stored."""
     followed: dict[StudyId, Progress] = field(default_factory=dict[StudyId, Progress])
     """What the vault holds as each study's progress, put here only once it is durable."""
     _prepared: dict[Digest, PreparedData] = field(default_factory=dict[Digest, PreparedData])
@@ -83,3 +105,4 @@ class Site:
         """Let go of what is cached of a study."""
         self.followed.pop(study, None)
         self._states.pop(study, None)
+        self.votes.pop(study, None)

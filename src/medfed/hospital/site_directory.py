@@ -132,7 +132,9 @@ def open_site(
     def data(plan: Plan) -> Table:
         return table_for(directory, site_file, plan)
 
-    return Site(keys, vault, blobs, data, site_file.consent, clock, entropy, started_ms=clock())
+    return Site(
+        keys, vault, blobs, data, site_file.consent, clock, entropy, started_ms=clock(), cap=site_file.privacy.cap
+    )
 
 
 @contextmanager

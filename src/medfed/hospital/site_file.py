@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, brief
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
 from medfed.hospital.consent import ConsentPolicy, ConsentRule
+from medfed.hospital.site import PrivacyCap
 from medfed.input_file import read_input
+from medfed.privacy import DELTA_STEP, EPSILON_STEP
 
 __all__ = ["DEFAULT_SITE_FILE", "DataFile", "SiteFile", "load_site_file", "table_for"]
 
@@ -37,6 +40,10 @@ resume = "auto"              # go on after a pause by itself; "ask" leaves it to
 # proposers = ["organiser"]
 # least_hospitals = 4
 # most_rounds = 100
+
+[privacy]
+# epsilon = 8.0              # the most that all studies with noise may together cost one patient
+# delta = 1e-4
 """
 
 
@@ -50,12 +57,25 @@ class DataFile(Record):
     """Only for plans with this learning object; empty fits all."""
 
 
+class PrivacyFile(Record):
+    """What all studies with noise may together cost one patient."""
+
+    epsilon: Annotated[float, Meta(ge=0, le=1000)] = 8.0
+    delta: Annotated[float, Meta(ge=0, lt=1)] = 1e-4
+
+    @property
+    def cap(self) -> PrivacyCap:
+        """In whole numbers, rounded down."""
+        return PrivacyCap(int(self.epsilon * EPSILON_STEP), int(self.delta * DELTA_STEP))
+
+
 class SiteFile(Record):
     """All of `site.toml`."""
 
     data: tuple[DataFile, ...] = ()
     """The first that fits a plan is its table."""
     consent: ConsentPolicy = ConsentPolicy()
+    privacy: PrivacyFile = PrivacyFile()
     blobs: str = ""
     """Where blobs are kept; empty: in the directory beside the ledger that all agents of the machine share."""
 
@@ -69,7 +89,7 @@ def load_site_file(path: Path) -> SiteFile:
     if not path.exists():
         return SiteFile()
     document = _read(path)
-    _refuse_unknown(path, "", document, ("data", "consent", "blobs"))
+    _refuse_unknown(path, "", document, ("data", "consent", "privacy", "blobs"))
     data = _table(path, "data", document.get("data", {}))
     consent = _table(path, "consent", document.get("consent", {}))
     _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule"))
@@ -79,7 +99,8 @@ def load_site_file(path: Path) -> SiteFile:
     blobs = document.get("blobs", "")
     if not isinstance(blobs, str):
         raise InvalidInput(f"{path}: blobs: expected a path")
-    return SiteFile(_data_files(path, data), msgspec.structs.replace(policy, rules=rules), blobs)
+    privacy = _record(path, "privacy", _table(path, "privacy", document.get("privacy", {})), PrivacyFile)
+    return SiteFile(_data_files(path, data), msgspec.structs.replace(policy, rules=rules), privacy, blobs)
 
 
 def table_for(directory: Path, site: SiteFile, plan: Plan) -> Table:

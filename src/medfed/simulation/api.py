@@ -19,13 +19,15 @@ from medfed.errors import InvalidInput, MedFedError
 from medfed.federation.baselines import Comparison, compare
 from medfed.federation.learning_state import LearningState
 from medfed.federation.model_file import Model, model_of
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table, TableSource, table_from
 from medfed.hospital.aggregation import recompute_state
+from medfed.hospital.student_release import student_of
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
+from medfed.input_file import read_input
 from medfed.ledger.archive import export_blocks
 from medfed.ledger.contracts.rewards import points
 from medfed.ledger.contracts.studies import Study
@@ -42,6 +44,8 @@ from medfed.simulation.world import World, propose_study
 __all__ = ["LedgerHandle", "SimulatedStudy", "simulate"]
 
 _IDLE_STEP_MS: Final = 500
+MAX_CASES: Final = 64 << 20
+"""Bytes of a file of public cases."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class SimulatedStudy:
     @property
     def model(self) -> Model:
         """The released model, ready to predict."""
+        if isinstance(self.plan.labelling, Labelling):
+            return student_of(self.plan, self.state, self.blobs)
         return model_of(self.plan, self.state)
 
     @property
@@ -142,6 +148,7 @@ def simulate(
     away: Mapping[str, Absence] | None = None,
     directory: Path | str | None = None,
     progress: Progress | bool | None = None,
+    cases: Path | str | None = None,
 ) -> SimulatedStudy:
     """Run a study with one hospital for each table.
 
@@ -151,6 +158,7 @@ def simulate(
         seed: replays the keys, the split of the patients and the schedule. The training's own seed is in the plan.
         away: rounds in which a hospital is not there.
         directory: where to keep a durable ledger, vaults and blobs; without it everything stays in memory.
+        cases: only for a labelling study: the CSV file of its public cases.
         progress: called while the study runs; True or False shows a bar or not, None does if somebody is watching.
 
     Raises:
@@ -169,6 +177,8 @@ def simulate(
     consortium = make_consortium("simulation", keys, organiser, clock())
     place = _Place(directory, consortium, clock, seed)
     world = World.build(place.engine, read, consortium.keys, place.blobs, clock, place.entropy, place.vault)
+    if cases is not None:
+        place.blobs.put(read_input(Path(cases), MAX_CASES, str(cases)))
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]
     propose_study(place.engine, organiser, plan, study)
     try:
@@ -258,7 +268,7 @@ def _idle(clock: Clock) -> Idle:
 def _observer(plan: Plan, progress: Progress | None) -> Callable[[StateView, Study], None] | None:
     if progress is None:
         return None
-    total = plan.training.rounds + 2
+    total = sum(step.count for step in plan.terms(bytes(32)).steps)
 
     def observe(view: StateView, study: Study) -> None:
         progress(max(0, study.next_round - 1), total, study.phase)

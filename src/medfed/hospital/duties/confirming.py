@@ -13,8 +13,7 @@ from medfed.crypto.escrow import Holder, make_escrow
 from medfed.encoding import encode
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.plan import Plan
-from medfed.federation.study import round_manifest
-from medfed.hospital.aggregation import plan_of
+from medfed.hospital.aggregation import manifest_of, plan_of
 from medfed.hospital.duties.updating import attempt_seed
 from medfed.hospital.progress import (
     AttemptRecord,
@@ -125,7 +124,7 @@ def _verify_survivors(view: StateView, study: Study, current: Round) -> None:
 
 
 def _missing(blobs: BlobStore, view: StateView, study: Study, current: Round, plan: Plan) -> list[Name]:
-    expected = 4 * round_manifest(plan, current.kind).length
+    expected = 4 * manifest_of(view, plan, current).length
     return [
         name for name in current.survivors if not _is_good(blobs, _submission(view, study, current, name), expected)
     ]

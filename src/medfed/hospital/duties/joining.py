@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from medfed.crypto import SealingKey
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.prepared import cases_root, schema_digest
 from medfed.federation.study import initial_state
@@ -17,6 +17,7 @@ from medfed.hospital.aggregation import plan_of
 from medfed.hospital.consent import Decision, decide
 from medfed.hospital.progress import study_key
 from medfed.hospital.site import Site
+from medfed.hospital.voting import enrol_teachers, reason_to_decline
 from medfed.hospital.work import Me, Work
 from medfed.ledger.contracts.keying import Enrol
 from medfed.ledger.contracts.rounds import Round
@@ -70,6 +71,10 @@ class AnswerProposal:
             return DeclineStudy(study.study, decision.code)
         if site.prepared(plan).examples < plan.participation.min_examples:
             return DeclineStudy(study.study, "too-few-examples")
+        if isinstance(plan.labelling, Labelling):
+            reason = reason_to_decline(site, plan, study.study)
+            if reason is not None:
+                return DeclineStudy(study.study, reason)
         return ApproveStudy(study.study, study.digest)
 
 
@@ -89,8 +94,12 @@ class EnrolInStudy:
         """The study key goes to the vault in the same commit as the enrolment."""
         plan = plan_of(view, work.study)
         prepared = site.prepared(plan)
+        examples = prepared.examples
+        if isinstance(plan.labelling, Labelling):
+            enrol_teachers(site, plan, work.study)
+            examples = plan.participation.min_examples  # an exact number would tell of a patient, beside the budget
         key = SealingKey.generate(site.entropy)
         salt = site.entropy(32)
         site.vault.store(study_key(work.study, "private"), PrivateStudyKey(key.to_bytes()))
         site.vault.put(study_key(work.study, "cases-salt"), salt)
-        return (Enrol(work.study, prepared.examples, schema_digest(plan), cases_root(prepared, salt), key.public),)
+        return (Enrol(work.study, examples, schema_digest(plan), cases_root(prepared, salt), key.public),)

@@ -8,7 +8,7 @@ same bytes come out again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
-from medfed.federation.study import contribution, local_rng, round_manifest
-from medfed.hospital.aggregation import plan_of, weight_of
+from medfed.federation.strategies import Memory
+from medfed.federation.study import contribution, local_rng
+from medfed.hospital.aggregation import manifest_of, plan_of, weight_of
 from medfed.hospital.progress import (
     AttemptRecord,
     ChosenVector,
@@ -31,6 +32,7 @@ from medfed.hospital.progress import (
     vector_key,
 )
 from medfed.hospital.site import Site
+from medfed.hospital.voting import votes_contribution
 from medfed.hospital.work import Me, Work
 from medfed.identifiers import Name, sha256
 from medfed.ledger.contracts.rounds import Round, round_record
@@ -84,11 +86,9 @@ class SubmitMaskedUpdate:
         if found is not None and found.round == current.number:
             return _stored_vector(site, study)
         plan = plan_of(view, study.study)
-        memory = load_local_memory(site, study.study, plan)
-        rng = local_rng(plan, current.number, site.name)
-        values, after = contribution(plan, state, current.kind, site.prepared(plan), rng, memory)
+        values, after = _values(site, view, study, plan, current, state)
         weight = weight_of(view, study, site.name)
-        x, _ = encode_vector(round_manifest(plan, current.kind), values, weight, len(study.roster))
+        x, _ = encode_vector(manifest_of(view, plan, current), values, weight, len(study.roster))
         releases = release_keys(site, plan, current.kind, state)
         with site.vault.transaction(f"vector {current.number}"):
             site.vault.store(study_key(study.study, "vector"), ChosenVector(current.number, after.save(), releases))
@@ -131,6 +131,17 @@ class SubmitMaskedUpdate:
             length=len(data),
             seed_commitment=sha256(self_seed),
         )
+
+
+def _values(
+    site: Site, view: StateView, study: Study, plan: Plan, current: Round, state: LearningState
+) -> tuple[dict[str, NDArray[Any]], Memory]:
+    """What this hospital contributes, by entry, and its next local memory."""
+    memory = load_local_memory(site, study.study, plan)
+    if current.kind == "votes":
+        return votes_contribution(site, view, plan, state, current), memory
+    rng = local_rng(plan, current.number, site.name)
+    return contribution(plan, state, current.kind, site.prepared(plan), rng, memory)
 
 
 def _stored_vector(site: Site, study: Study) -> NDArray[np.uint32]:
