@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo network test test-core lint format bench faults fuzz requirements wheel clean
+.PHONY: help demo network network-demo test test-core lint format bench faults fuzz requirements wheel clean
 
 # CometBFT for networks of hospitals, by version and the checksum that Go has built into it. MEDFED_COMETBFT names another.
 COMETBFT := v0.38.17
@@ -38,6 +38,9 @@ network:  ## install CometBFT, which replicates the ledger between hospitals, in
 	  echo "medfed: $(NETWORK) was not built from CometBFT $(COMETBFT) with the checksum $(COMETBFT_SUM)" >&2; exit 5; \
 	fi
 	@echo "CometBFT $$($(NETWORK) version) is in $(NETWORK:$(CURDIR)/%=%)"
+
+network-demo: $(VENV)/.core network  ## four hospitals on four nodes in consensus, in network-run/
+	@MEDFED_COMETBFT="$${MEDFED_COMETBFT:-$(NETWORK)}" $(VENV)/bin/medfed demo --network --output network-run $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.torch  ## every test; installs torch, about 5 GB, the first time
 	@$(PYTEST) $(ARGS)

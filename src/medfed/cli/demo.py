@@ -8,16 +8,27 @@ import click
 
 from medfed.cli.options import PATH, as_json
 from medfed.cli.output import print_json
+from medfed.errors import Refused
 
 
 @click.command()
 @click.option("--output", type=PATH, default=Path("medfed-demo"), show_default=True, help="Where everything is kept.")
 @click.option("--kill", is_flag=True, help="Run agents as processes and kill one in the middle of a round.")
 @click.option("--resume", is_flag=True, help="Go on with a demo that was killed.")
+@click.option("--network", is_flag=True, help="Four nodes of their own, in consensus through CometBFT.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @as_json
-def demo(output: Path, kill: bool, resume: bool, no_report: bool, as_json: bool) -> None:
+def demo(output: Path, kill: bool, resume: bool, network: bool, no_report: bool, as_json: bool) -> None:
     """Four hospitals train a heart-disease model together, on 920 real patients."""
+    if network:
+        from medfed.demo.network import run_network_demo
+
+        if kill or resume:
+            raise Refused("network-alone", "--network goes with neither --kill nor --resume")
+        figures = run_network_demo(output, quiet=as_json)
+        if as_json:
+            print_json(figures)
+        return
     from medfed.demo.main import run_demo
 
     facts = run_demo(output, kill=kill, resume=resume, report=not no_report, quiet=as_json)

@@ -20,7 +20,7 @@ from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
 from medfed.simulation.world import propose_study
 
-__all__ = ["PASSPHRASE", "Place", "open_place", "prepare_directory"]
+__all__ = ["PASSPHRASE", "Place", "demo_keys", "open_place", "prepare_directory"]
 
 PASSPHRASE: Final = "medfed-demo"  # noqa: S105
 """The demo's keys protect nothing; a real site's passphrase is asked for and never written down."""
@@ -78,7 +78,7 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
 def open_place(root: Path, plan: Plan | None = None) -> Place:
     """Open the directory and make whatever of it is missing: keys, ledger, proposal."""
     plan = plan or heart_plan()
-    keys = {name: _keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
+    keys = {name: demo_keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
     organiser = keys.pop(ORGANISER)
     consortium = make_consortium("heart", keys.values(), organiser, created_ms=0)
     ledger = root / "ledger.db"
@@ -96,7 +96,8 @@ def open_place(root: Path, plan: Plan | None = None) -> Place:
     return Place(root, plan, consortium, engine, study)
 
 
-def _keys(site: Path, name: Name) -> SiteKeys:
+def demo_keys(site: Path, name: Name) -> SiteKeys:
+    """The keys of a demo's site, made if it has none yet."""
     if key_path(site).is_file():
         return load_keystore(key_path(site), PASSPHRASE)
     return create_site(site, name, PASSPHRASE, cost=_CHEAP, keys=site_keys(name, system_entropy))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,7 +21,7 @@ from medfed.identifiers import Name
 from medfed.ledger.contracts.rounds import Round, current_round
 from medfed.ledger.contracts.studies import Study, study_record
 
-__all__ = ["impatient_plan", "run_with_kill"]
+__all__ = ["impatient_plan", "run_with_kill", "write_site_file"]
 
 _SECOND: Final = 1_000
 _LIMIT: Final = 120.0
@@ -44,7 +45,7 @@ def run_with_kill(place: Place, victim: Name, tell: Callable[[str], None]) -> tu
         Unavailable: the study has not ended in time.
     """
     for name, file in FILES.items():
-        _write_site_file(place, name, file)
+        write_site_file(place.site(name), file)
     processes = {name: _start(place, name) for name in FILES}
     killed: Round | None = None
     end = time.monotonic() + _LIMIT
@@ -88,14 +89,15 @@ def _start(place: Place, name: Name) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def _write_site_file(place: Place, name: Name, file: str) -> None:
+def write_site_file(site: Path, file: str, blobs: str = "") -> None:
+    """Give a demo's site its patients, and a policy that approves every study."""
     from importlib.resources import as_file, files
 
-    site = place.site(name)
     with as_file(files("medfed.demo").joinpath("data", file)) as path:
         (site / "patients.csv").write_bytes(path.read_bytes())
     columns = ", ".join(f'"{column}"' for column in COLUMNS)
-    text = f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n[[consent.rule]]\ndecision = "approve"\n'
+    text = f'blobs = "{blobs}"\n\n' if blobs else ""
+    text += f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n[[consent.rule]]\ndecision = "approve"\n'
     (site / "site.toml").write_text(text, encoding="utf-8")
 
 
