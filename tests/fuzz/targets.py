@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.fuzz import (
+    targets_cometbft,
     targets_contracts,
     targets_crypto,
     targets_encoding,
+    targets_imaging,
     targets_ledger,
     targets_models,
     targets_records,
@@ -16,9 +18,11 @@ from tests.fuzz import (
 from tests.fuzz.target import Target
 
 ALL: Final = (
+    *targets_cometbft.TARGETS,
     *targets_contracts.TARGETS,
     *targets_crypto.TARGETS,
     *targets_encoding.TARGETS,
+    *targets_imaging.TARGETS,
     *targets_ledger.TARGETS,
     *targets_models.TARGETS,
     *targets_records.TARGETS,

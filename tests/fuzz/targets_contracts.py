@@ -18,6 +18,7 @@ from tests.support.ledger import FOUR, StudyWorld, World, make_terms
 from medfed.encoding import Record, decode, encode
 from medfed.errors import MedFedError
 from medfed.identifiers import Digest, sha256
+from medfed.ledger.block import Block
 from medfed.ledger.contracts.context import BlockContext
 from medfed.ledger.contracts.deadlines import ResumeStudy, due_at
 from medfed.ledger.contracts.membership import active_hospitals, participants
@@ -25,6 +26,7 @@ from medfed.ledger.contracts.registry import RegisterArtefact, artefacts
 from medfed.ledger.contracts.rounds import current_round
 from medfed.ledger.contracts.studies import proposed_plan, studies, study_record
 from medfed.ledger.contracts.terms import Step
+from medfed.ledger.genesis import Genesis
 from medfed.ledger.state import Overlay, State, writes_digest
 from medfed.ledger.transaction import Body, SignedTransaction, Transaction
 from medfed.ledger.transition import Tip, anchor_of, apply_transaction, next_sequence
@@ -37,10 +39,16 @@ _FOLLOWING = 4
 class Moment(NamedTuple):
     """A state of the story, and the transactions that follow in it."""
 
-    chain: Digest
+    genesis: Genesis
     state: State
     tip: Tip
     following: tuple[SignedTransaction, ...]
+    block: Block | None
+    """The story's next."""
+
+    @property
+    def chain(self) -> Digest:
+        return self.genesis.digest
 
 
 @cache
@@ -82,10 +90,11 @@ def _moments(world: World) -> list[Moment]:
     genesis, blocks = world.engine.genesis, list(world.engine.blocks())
     wires = [SignedTransaction.from_bytes(wire) for block in blocks for wire in block.transactions]
     replay = Replay(genesis, None)
-    made = [Moment(genesis.digest, replay.state, replay.tip, tuple(wires[:_FOLLOWING]))]
-    for number, block in enumerate(blocks, 1):
-        replay.apply(block)
-        made.append(Moment(genesis.digest, replay.state, replay.tip, tuple(wires[number : number + _FOLLOWING])))
+    made: list[Moment] = []
+    for number, block in enumerate([*blocks, None]):
+        made.append(Moment(genesis, replay.state, replay.tip, tuple(wires[number : number + _FOLLOWING]), block))
+        if block is not None:
+            replay.apply(block)
     return made
 
 

@@ -144,14 +144,14 @@ def archive(data: bytes, folder: Path) -> None:
 def ledger_file(data: bytes, folder: Path) -> None:
     """Everything that reads a ledger file."""
     path = folder / "ledger.db"
-    _write_alone(path, data)
+    write_alone(path, data)
     use_ledger(path)
 
 
 def ledger_cells(data: bytes, folder: Path) -> None:
     """A sound SQLite file in which one cell is not what it was."""
     path = folder / "ledger.db"
-    _write_alone(path, ledger_bytes()[0])
+    write_alone(path, ledger_bytes()[0])
     set_cell(path, data)
     use_ledger(path)
 
@@ -187,7 +187,7 @@ def _look_at_state(store: LedgerStore) -> None:
         study_record(view, identifier)
 
 
-def _write_alone(path: Path, data: bytes) -> None:
+def write_alone(path: Path, data: bytes) -> None:
     for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     path.write_bytes(data)

