@@ -32,9 +32,7 @@ def test_seeds_are_valid_inputs(name: str, tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         taken.append(judge(TARGETS[name], data, folder))
-    if name.endswith("-cells"):
-        assert not all(taken), "a changed cell was never noticed"
-    else:
+    if not name.endswith("-cells"):  # those change a file, and may or may not change what matters in it
         assert set(taken) == {name not in UNTAKEN}
 
 
