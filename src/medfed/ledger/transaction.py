@@ -15,6 +15,13 @@ from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Height, Name, sha256
 from medfed.ledger.contracts.agreement import Attest
+from medfed.ledger.contracts.alignment import CommitInputs, DeclineAlignment, OpenAlignment
+from medfed.ledger.contracts.alignment_blinding import (
+    AdvanceAlignment,
+    CompleteAlignment,
+    PublishBlinded,
+    ReportBlinded,
+)
 from medfed.ledger.contracts.ciphertexts import (
     ConfirmCiphertext,
     PublishCiphertextSum,
@@ -88,6 +95,13 @@ Body = (
     | RefuseSum
     | RegisterArtefact
     | WithdrawDataset
+    | OpenAlignment
+    | DeclineAlignment
+    | CommitInputs
+    | PublishBlinded
+    | ReportBlinded
+    | CompleteAlignment
+    | AdvanceAlignment
 )
 """Every transaction body that some contract handles."""
 

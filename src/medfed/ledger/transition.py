@@ -23,6 +23,8 @@ from medfed.identifiers import Digest, Height, Name
 from medfed.ledger.block import Block, Header, has_work, is_sealed_by, transactions_root
 from medfed.ledger.contracts import (
     agreement,
+    alignment,
+    alignment_blinding,
     ciphertexts,
     deadlines,
     keying,
@@ -132,6 +134,13 @@ _HANDLERS: Final[Mapping[type, Callable[[Overlay, Call, Any], None]]] = {
     agreement.Attest: agreement.apply_attest,
     registry.RegisterArtefact: registry.apply_register_artefact,
     registry.WithdrawDataset: registry.apply_withdraw_dataset,
+    alignment.OpenAlignment: alignment.apply_open_alignment,
+    alignment.DeclineAlignment: alignment.apply_decline_alignment,
+    alignment.CommitInputs: alignment.apply_commit_inputs,
+    alignment_blinding.PublishBlinded: alignment_blinding.apply_publish_blinded,
+    alignment_blinding.ReportBlinded: alignment_blinding.apply_report_blinded,
+    alignment_blinding.CompleteAlignment: alignment_blinding.apply_complete_alignment,
+    alignment_blinding.AdvanceAlignment: alignment_blinding.apply_advance_alignment,
 }
 
 
