@@ -7,14 +7,19 @@ says.
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
 
-__all__ = ["read_input"]
+__all__ = ["parse_toml", "read_input"]
 
 _CHUNK: Final = 1 << 20
+_LONGEST_KEY: Final = 32
+_PART: Final = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY: Final = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_LONGEST_KEY}}}")
 
 
 def read_input(path: Path, limit: int, label: str) -> bytes:
@@ -38,6 +43,23 @@ def read_input(path: Path, limit: int, label: str) -> bytes:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path to a file"
         raise InvalidInput(f"{label}: cannot be read: {reason}") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def parse_toml(text: str, label: str) -> dict[str, Any]:
+    """What a TOML document says; `label` is what errors call it. The caller bounds its length.
+
+    Raises:
+        InvalidInput: it is not TOML, nests too deeply, or has a key of more than 32 parts: the parser's time grows with
+            the square of these.
+    """
+    if _LONG_KEY.search(text):
+        raise InvalidInput(f"{label}: not TOML that is read here: something is joined by more than {_LONGEST_KEY} dots")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InvalidInput(f"{label}: not TOML: nested too deeply") from None
+    except ValueError as error:
+        raise InvalidInput(f"{label}: not TOML: {brief(error)}") from None
 
 
 def _words(limit: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from medfed.cli.options import PATH, as_json, passphrase
 from medfed.cli.output import print_json
+from medfed.errors import InvalidInput
 
 
 @click.group()
@@ -58,11 +60,14 @@ def change(site: Path) -> None:
     """
     import os
 
-    from medfed.hospital.site_directory import change_passphrase
+    from medfed.hospital.site_directory import change_passphrase, read_public
 
+    read_public(site)  # before anybody types two passphrases for nothing
     old = passphrase("Present passphrase")
-    new = os.environ.get("MEDFED_NEW_PASSPHRASE") or click.prompt(
-        "New passphrase", hide_input=True, confirmation_prompt=True, err=True
-    )
+    new = os.environ.get("MEDFED_NEW_PASSPHRASE")
+    if not new and not sys.stdin.isatty():
+        raise InvalidInput("no new passphrase: set MEDFED_NEW_PASSPHRASE, or run in a terminal")
+    if not new:
+        new = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
     change_passphrase(site, old, new)
     click.echo(f"{site}: the passphrase was changed")

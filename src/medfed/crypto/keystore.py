@@ -174,6 +174,9 @@ def _derive(passphrase: str, salt: bytes, cost: KeystoreCost) -> tuple[bytes, by
     if not passphrase:
         raise InvalidInput("keystore passphrase: expected at least one character")
     # The same passphrase typed on another keyboard may arrive composed differently.
-    secret = unicodedata.normalize("NFC", passphrase).encode()
+    try:
+        secret = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("keystore passphrase: expected text; its bytes are not UTF-8") from None
     key = argon2id.kdf(32, secret, salt, opslimit=cost.passes, memlimit=cost.memory)
     return hmac_sha256(key, b"medfed/keystore/key"), hmac_sha256(key, b"medfed/keystore/check")

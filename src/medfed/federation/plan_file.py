@@ -7,7 +7,6 @@ where it is known, and the field. This module must never accept a key that it do
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,12 +14,12 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import inspect
 
-from medfed.errors import InvalidInput, brief
+from medfed.errors import InvalidInput
 from medfed.federation.durations import duration_text, parse_duration
 from medfed.federation.plan import Plan
 from medfed.federation.plan_rules import Problem, plan_problems, problem_of
 from medfed.federation.toml_text import format_toml, line_numbers, line_of
-from medfed.input_file import read_input
+from medfed.input_file import parse_toml, read_input
 
 __all__ = ["MAX_FILE_BYTES", "format_plan", "load_plan", "parse_plan"]
 
@@ -48,12 +47,7 @@ def parse_plan(text: str, source: str) -> Plan:
     """
     if len(text) > MAX_FILE_BYTES:
         raise InvalidInput(f"{source}: larger than {MAX_FILE_BYTES >> 10} KiB")
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else brief(error)
-        raise InvalidInput(f"{source}: not TOML: {reason}") from None
-    plan, problems = _read(document)
+    plan, problems = _read(parse_toml(text, source))
     if plan is None or problems:
         lines = line_numbers(text)
         raise InvalidInput("\n".join(_sentence(source, problem, lines) for problem in problems))

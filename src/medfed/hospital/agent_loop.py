@@ -16,6 +16,7 @@ from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView
 from medfed.ledger.engines.opening import open_engine
+from medfed.ledger.store import reading
 
 __all__ = ["agent_on", "is_done", "run_agent"]
 
@@ -31,6 +32,8 @@ def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
     """
+    with reading(ledger):
+        pass  # opening a site makes its vault and a place for blobs beside the ledger: not for a wrong path
     with lock_site(directory):
         site = open_site(directory, passphrase, ledger=ledger)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -16,7 +15,7 @@ from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
 from medfed.hospital.consent import ConsentPolicy, ConsentRule
 from medfed.hospital.site import PrivacyCap
-from medfed.input_file import read_input
+from medfed.input_file import parse_toml, read_input
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
 
 __all__ = ["DEFAULT_SITE_FILE", "DataFile", "SiteFile", "load_site_file", "table_for"]
@@ -126,11 +125,9 @@ def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_input(path, _MAX_BYTES, str(path)).decode("utf-8-sig"))
+        return parse_toml(read_input(path, _MAX_BYTES, str(path)).decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
         raise InvalidInput(f"{path}: not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path}: not TOML: {brief(error)}") from None
 
 
 def _table(path: Path, field: str, value: Any) -> dict[str, Any]:

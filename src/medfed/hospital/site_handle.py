@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 from medfed.blobs import DirectoryBlobs
 from medfed.errors import InvalidInput, Refused, Unavailable
@@ -12,12 +13,15 @@ from medfed.federation.model_file import Model, decode_model
 from medfed.hospital.agent_loop import agent_on, run_agent
 from medfed.hospital.site_directory import open_site, read_public, shared_blobs
 from medfed.identifiers import Name, StudyId, parse_study_id
+from medfed.input_file import read_input
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import ApproveStudy, DeclineStudy, Study, studies, study_record
 from medfed.ledger.store import reading
 from medfed.ledger.transaction import Body
 
 __all__ = ["SiteHandle", "passphrase_from_environment"]
+
+_LONGEST_PASSPHRASE: Final = 4096
 
 
 def passphrase_from_environment() -> str | None:
@@ -32,9 +36,9 @@ def passphrase_from_environment() -> str | None:
     if not file:
         return None
     try:
-        return Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"MEDFED_PASSPHRASE_FILE: {file} cannot be read ({error})") from None
+        return read_input(Path(file), _LONGEST_PASSPHRASE, f"MEDFED_PASSPHRASE_FILE: {file}").decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"MEDFED_PASSPHRASE_FILE: {file}: not UTF-8") from None
 
 
 class SiteHandle:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from medfed.encoding import Record
-from medfed.errors import InvalidInput, Unavailable
+from medfed.errors import InvalidInput, Unavailable, brief
+from medfed.input_file import parse_toml
 
 __all__ = ["NodeFile", "check_node_file", "ledger_path", "load_node_file", "node_directory", "save_node_file"]
 
@@ -56,19 +56,19 @@ def load_node_file(site: Path) -> NodeFile:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-        document = tomllib.loads(data.decode("utf-8")) if len(data) <= _MAX_BYTES else None
+        document = parse_toml(data.decode("utf-8"), str(path)) if len(data) <= _MAX_BYTES else None
     except FileNotFoundError:
         raise InvalidInput(f"{site}: no node here (node.toml is missing); make one with `medfed node init`") from None
     except OSError as error:
         raise Unavailable(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidInput(f"{path}: not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: not TOML: not UTF-8") from None
     if document is None:
         raise InvalidInput(f"{path}: larger than {_MAX_BYTES >> 10} KiB")
     try:
         found = msgspec.convert(document, NodeFile)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{path}: {error}") from None
+        raise InvalidInput(f"{path}: {brief(error)}") from None
     check_node_file(found, str(path))
     return found
 

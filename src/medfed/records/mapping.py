@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -14,7 +13,7 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, brief
-from medfed.input_file import read_input
+from medfed.input_file import parse_toml, read_input
 from medfed.records.case import CourseStatus, FeatureKind, Sex
 
 __all__ = [
@@ -194,8 +193,8 @@ def parse_mapping(text: str) -> Mapping:
         InvalidInput: not a mapping; the message names the field.
     """
     try:
-        mapping = msgspec.convert(tomllib.loads(text), Mapping)
-    except (ValueError, RecursionError) as error:  # TOML's and msgspec's are values' errors
+        mapping = msgspec.convert(parse_toml(text, "mapping"), Mapping)
+    except msgspec.ValidationError as error:
         raise InvalidInput(f"mapping: {brief(error)}") from None
     blocks = [("case", mapping.case.table), *((b.table, b.table) for b in _blocks(mapping))]
     if mapping.index.table:

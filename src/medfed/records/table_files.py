@@ -95,6 +95,8 @@ def _names(reader: Iterator[list[str]]) -> list[str]:
         names = [name.strip() for name in next(reader)]
     except (StopIteration, csv.Error):
         raise InvalidInput("table: has no header") from None
+    if any("\udc80" <= letter <= "\udcff" for name in names if not name.isascii() for letter in name):
+        raise InvalidInput("table: its header is not UTF-8")
     if len(names) > _MOST_COLUMNS:
         raise InvalidInput(f"table: more than {_MOST_COLUMNS} columns")
     return _distinct(names)
