@@ -12,6 +12,8 @@ from typing import Final
 
 from medfed.encoding import encode
 from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
+from medfed.hospital.alignment_state import forget_alignment
+from medfed.hospital.duties.aligning import ALIGNMENT_DUTIES, AlignmentDuty
 from medfed.hospital.duties.attesting import AttestOutcome, RegisterModel
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
 from medfed.hospital.duties.joining import AnswerProposal, EnrolInStudy
@@ -25,6 +27,7 @@ from medfed.hospital.requests import REQUESTS, decode_request
 from medfed.hospital.site import Site
 from medfed.hospital.work import Duty, Me, Work
 from medfed.identifiers import StudyId, sha256
+from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.rounds import current_round
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Engine, StateView
@@ -67,6 +70,8 @@ class Agent:
         self._not_before: dict[str, int] = {}
         self._wanted: set[str] = set()
         """What was due in this step, by key; whatever else is known of works is old."""
+        self._forgotten: set[StudyId] = set()
+        """Alignments of which nothing secret is left."""
         self.problems: dict[str, str] = {}
         """What keeps a work from being done, by work key; for status pages and logs."""
 
@@ -90,6 +95,8 @@ class Agent:
         self._wanted.clear()
         for identifier in studies(view):
             self._serve(view, identifier)
+        for identifier in alignments(view):
+            self._serve_alignment(view, identifier)
         self._forget_old_notes()
         return self._outbox.waiting
 
@@ -150,6 +157,26 @@ class Agent:
             for work in duty.due(view, study, current, me):
                 self._do(view, duty, work)
 
+    def _serve_alignment(self, view: StateView, identifier: StudyId) -> None:
+        record = alignment_record(view, identifier)
+        if record is None or self.site.name not in record.invited or self._is_over(record):
+            return
+        me = self._me()
+        for duty in ALIGNMENT_DUTIES:
+            for work in duty.due(view, record, me):
+                self._do(view, duty, work)
+
+    def _is_over(self, record: Alignment) -> bool:
+        """Whether nothing more is due to this agent in an alignment; its secrets are then deleted."""
+        mine = self.site.name in record.roster
+        has_said = any(name == self.site.name for name, _ in record.results)
+        if record.phase != "ended" and mine and not (record.phase == "completed" and has_said):
+            return False
+        if record.alignment not in self._forgotten:
+            forget_alignment(self.site.vault, record.alignment)
+            self._forgotten.add(record.alignment)
+        return record.phase in ("completed", "ended")
+
     def _forget_old_notes(self) -> None:
         """What is no longer due needs no waiting; of problems the latest stay for people to read."""
         for key in [key for key in self._not_before if key not in self._wanted]:
@@ -157,7 +184,7 @@ class Agent:
         for key in list(self.problems)[:-_MOST_PROBLEMS]:
             del self.problems[key]
 
-    def _do(self, view: StateView, duty: Duty, work: Work) -> None:
+    def _do(self, view: StateView, duty: Duty | AlignmentDuty, work: Work) -> None:
         key = work.key
         self._wanted.add(key)
         if key in self._outbox.works or not self._outbox.has_room:

@@ -12,6 +12,7 @@ from typing import Final
 from medfed.errors import Unavailable
 from medfed.hospital.agent import Agent
 from medfed.hospital.site_directory import lock_site, open_site, wall_clock
+from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView
@@ -79,10 +80,21 @@ def run_agent(
 
 
 def is_done(view: StateView, name: str) -> bool:
-    """Whether this hospital is in some study and none needs it any more."""
+    """Whether this hospital is in some study or alignment and none needs it any more."""
     records = [study_record(view, identifier) for identifier in studies(view)]
     mine = [record for record in records if record is not None and name in (record.roster or record.terms.invited)]
-    return bool(mine) and not any(_is_open(view, record, name) for record in mine)
+    aligned = [alignment_record(view, identifier) for identifier in alignments(view)]
+    ours = [record for record in aligned if record is not None and name in record.invited]
+    if any(_is_unmatched(record, name) for record in ours):
+        return False
+    return bool(mine or ours) and not any(_is_open(view, record, name) for record in mine)
+
+
+def _is_unmatched(record: Alignment, name: str) -> bool:
+    """Whether the alignment is under way, or completed without this hospital's word."""
+    if record.phase == "ended" or name not in record.roster:
+        return False
+    return not any(said == name for said, _ in record.results)
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:

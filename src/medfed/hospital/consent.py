@@ -14,7 +14,7 @@ from medfed.encoding import Record
 from medfed.federation.plan import Plan
 from medfed.identifiers import Code, Name
 
-__all__ = ["ConsentPolicy", "ConsentRule", "Decision", "decide"]
+__all__ = ["AlignmentPolicy", "ConsentPolicy", "ConsentRule", "Decision", "decide"]
 
 
 class ConsentRule(Record):
@@ -31,6 +31,15 @@ class ConsentRule(Record):
     """The reason given when declining."""
 
 
+class AlignmentPolicy(Record):
+    """Which alignments the site takes part in. Nothing of patients without a legal basis, whatever else is said."""
+
+    signatures: Literal["approve", "ask", "decline"] = "ask"
+    patients: Literal["approve", "ask", "decline"] = "ask"
+    legal_basis: Annotated[str, Meta(max_length=400)] = ""
+    """The law or agreement under which identifiers of patients may be compared, in words for people."""
+
+
 class ConsentPolicy(Record):
     """What the site decides without a person."""
 
@@ -38,6 +47,7 @@ class ConsentPolicy(Record):
     resume: Literal["auto", "ask"] = "auto"
     most_resumes: Annotated[int, Meta(ge=0, le=10_000)] = 50
     """Pauses after which a study is left to a person even with `auto`."""
+    alignment: AlignmentPolicy = AlignmentPolicy()
 
 
 class Decision(Record):

@@ -17,6 +17,7 @@ from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table
+from medfed.hospital.alignment_state import EntrySource
 from medfed.hospital.consent import ConsentPolicy
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Digest, Name, StudyId
@@ -67,6 +68,8 @@ class Site:
     entropy: Entropy
     started_ms: int
     cap: PrivacyCap = DEFAULT_CAP
+    entries: EntrySource | None = None
+    """What it brings to alignments; None where it has no case library."""
     votes: dict[StudyId, NDArray[np.int64]] = field(default_factory=dict[StudyId, NDArray[np.int64]], repr=False)
     """Exact histograms of this hospital's own teachers: in memory only, never stored."""
     followed: dict[StudyId, Progress] = field(default_factory=dict[StudyId, Progress])
