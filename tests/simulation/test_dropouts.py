@@ -61,9 +61,9 @@ def spied_vectors(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, bytes], np
     chosen: dict[tuple[int, bytes], np.ndarray] = {}
     original = updating.SubmitMaskedUpdate._masked
 
-    def spy(self, site, view, study, current, progress, state, vector, secrets):  # type: ignore[no-untyped-def]
-        plain = vector.copy()  # masking overwrites it
-        body = original(self, site, view, study, current, progress, state, vector, secrets)
+    def spy(self, site, view, study, current, update, secrets):  # type: ignore[no-untyped-def]
+        plain = update.vector.copy()  # masking overwrites it
+        body = original(self, site, view, study, current, update, secrets)
         chosen[current.number, body.blob] = plain
         return body
 

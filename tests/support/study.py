@@ -22,17 +22,25 @@ from medfed.federation.plan import (
     Training,
 )
 from medfed.federation.tables import Table, table_from
+from medfed.homomorphic import Cipher, WorkerCipher
 from medfed.hospital.agent import Agent
 from medfed.hospital.consent import APPROVE_ALL, ConsentPolicy
 from medfed.hospital.vault import Effect, Vault, no_effect
 from medfed.identifiers import Name, StudyId
+from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import Study
 from medfed.ledger.contracts.terms import Deadlines
 from medfed.ledger.engine import Engine
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.models.settings import LocalTraining, MlpModel
 from medfed.simulation.clock import ManualClock
-from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, seeded_site_entropy
+from medfed.simulation.consortium import (
+    ORGANISER,
+    Consortium,
+    make_consortium,
+    office_roles,
+    seeded_site_entropy,
+)
 from medfed.simulation.scheduler import Absence, Scheduler
 from medfed.simulation.world import make_site, propose_study
 
@@ -98,6 +106,7 @@ class TestWorld:
     entropies: dict[Name, Entropy]
     tables: dict[Name, Table] = field(default_factory=dict[str, Table])
     consent: ConsentPolicy = APPROVE_ALL
+    cipher: Cipher = field(default_factory=WorkerCipher)
 
     @staticmethod
     def build(
@@ -107,30 +116,36 @@ class TestWorld:
         effect: Callable[[Name], Effect] | None = None,
         consent: ConsentPolicy = APPROVE_ALL,
         blobs: BlobStore | None = None,
+        others: dict[Name, Role] | None = None,
     ) -> TestWorld:
         names = plan.participation.hospitals
         clock = ManualClock()
         keys = [SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")) for name in names]
         organiser = SiteKeys.generate(ORGANISER, seeded_site_entropy(seed, ORGANISER, "keys"))
-        consortium = make_consortium("test", keys, organiser, clock())
-        entropies = {name: seeded_site_entropy(seed, name, "run") for name in names}
+        officers: list[tuple[SiteKeys, Role]] = [
+            (SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")), role)
+            for name, role in {**office_roles(plan.protection), **(others or {})}.items()
+        ]
+        consortium = make_consortium("test", keys, organiser, clock(), others=officers)
+        everybody = (*names, *(site.name for site, _ in officers))
+        entropies = {name: seeded_site_entropy(seed, name, "run") for name in everybody}
         vaults = {
             name: Vault(None, consortium.keys[name].vault_key, entropies[name], effect(name) if effect else no_effect)
-            for name in names
+            for name in everybody
         }
         engine = MemoryEngine(consortium.genesis, clock, *consortium.sealers())
         world = TestWorld(plan, consortium, clock, engine, blobs or MemoryBlobs(), {}, vaults, entropies)
         world.tables = {name: patients(name) for name in names}
         world.consent = consent
-        for name in names:
+        for name in everybody:
             world.restart(name)
         return world
 
     def restart(self, name: Name) -> None:
         """A new agent over what is durable of the old one."""
         keys, entropy = self.consortium.keys[name], self.entropies[name]
-        table = self.tables[name]
-        site = make_site(keys, self.vaults[name], self.blobs, table, self.consent, self.clock, entropy)
+        table = self.tables.get(name)
+        site = make_site(keys, self.vaults[name], self.blobs, table, self.consent, self.clock, entropy, self.cipher)
         self.agents[name] = Agent(site, self.engine)
 
     def propose(self, study: StudyId = STUDY) -> None:

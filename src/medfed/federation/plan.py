@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from medfed.encoding import Record, digest_of
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, stages_of
-from medfed.ledger.contracts.terms import Deadlines, RewardPolicy, Step, Terms
+from medfed.ledger.contracts.terms import MAX_AGGREGATORS, CiphertextTerms, Deadlines, RewardPolicy, Step, Terms
 from medfed.models.dataset import Task
 from medfed.models.settings import LocalTraining, MlpModel, ModelSettings
 
@@ -181,7 +181,18 @@ class Training(Record, frozen=True):
 class Protection(Record, frozen=True):
     """How updates are protected on their way."""
 
-    mode: Literal["masked"] = "masked"
+    mode: Literal["masked", "homomorphic"] = "masked"
+    key_holder: Name | UnsetType = UNSET
+    """homomorphic: who has the key that opens sums, and nothing but sums; never an aggregator."""
+    aggregators: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=MAX_AGGREGATORS)] | UnsetType = UNSET
+    """homomorphic: who adds ciphertexts; with several, all must come to the same sum."""
+
+    @property
+    def ciphertext_terms(self) -> CiphertextTerms | UnsetType:
+        """The contract's side of it; unset where nothing is encrypted."""
+        if self.mode != "homomorphic" or self.key_holder is UNSET or self.aggregators is UNSET:
+            return UNSET
+        return CiphertextTerms(self.key_holder, tuple(sorted(self.aggregators)))
 
 
 class Participation(Record, frozen=True):
@@ -315,4 +326,5 @@ class Plan(Record, frozen=True):
             deadlines=self.deadlines,
             rewards=self.rewards,
             labelling=labelling.terms if isinstance(labelling, Labelling) else UNSET,
+            ciphertexts=self.protection.ciphertext_terms,
         )

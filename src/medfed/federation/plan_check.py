@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from msgspec import UNSET
+
 from medfed.federation.durations import duration_words
 from medfed.federation.plan import Plan
 from medfed.federation.plan_rules import update_elements, verify_plan
 from medfed.federation.study import round_manifest
+from medfed.homomorphic import Layout, envelope_size
 from medfed.identifiers import Digest
 from medfed.secure_sum.manifest import Entry
 
@@ -35,6 +38,11 @@ _PHASES: Final = (
     ("study", "for the whole study"),
 )
 
+_ENCRYPTED_PHASES: Final = {
+    "keying": "for the key holder to publish a key",
+    "reveal": "to add what is encrypted, and as long again to open the sum, in each round",
+}
+
 
 @dataclass(frozen=True)
 class RoundCost:
@@ -45,9 +53,9 @@ class RoundCost:
     entries: tuple[Entry, ...]
     """Everything that is summed in such a round."""
     bytes_sent: int
-    """One hospital's masked update, in one round."""
+    """One hospital's protected update, in one round."""
     bytes_received: int
-    """Most that one hospital fetches from the others, in one round."""
+    """Most that one hospital fetches, in one round: the others' masked updates, or the decrypted total."""
 
 
 @dataclass(frozen=True)
@@ -101,26 +109,40 @@ def check_plan(plan: Plan) -> PlanCheck:
         rounds=rounds,
         bytes_sent=sum(cost.count * cost.bytes_sent for cost in rounds),
         bytes_received=sum(cost.count * cost.bytes_received for cost in rounds),
-        deadlines=tuple((name, f"{duration_words(getattr(plan.deadlines, name))} {what}") for name, what in _PHASES),
+        deadlines=tuple(
+            (name, f"{duration_words(getattr(plan.deadlines, name))} {_what(plan, name, what)}")
+            for name, what in _PHASES
+        ),
         reveals=tuple(_reveals(plan)),
         warnings=tuple(_warnings(plan, rounds)),
     )
 
 
+def _what(plan: Plan, phase: str, masked: str) -> str:
+    return _ENCRYPTED_PHASES.get(phase, masked) if plan.protection.mode == "homomorphic" else masked
+
+
 def _cost(plan: Plan, kind: Literal["statistics", "training", "evaluation"], count: int, others: int) -> RoundCost:
     manifest = round_manifest(plan, kind)
-    sent = manifest.length * ELEMENT_BYTES
-    return RoundCost(kind, count, manifest.entries, sent, sent * others)
+    plain = manifest.length * ELEMENT_BYTES
+    if plan.protection.mode == "homomorphic":
+        return RoundCost(kind, count, manifest.entries, envelope_size(Layout(others + 1, manifest.length)), plain)
+    return RoundCost(kind, count, manifest.entries, plain, plain * others)
 
 
 def _reveals(plan: Plan) -> list[str]:
     invited, quorum = len(plan.participation.hospitals), plan.participation.quorum
     # secure-sum: min(threshold - 1, quorum - 2) colluders, where the threshold is the quorum, but 2 of 3 hospitals.
     conspirators = min((2 if invited == 3 else quorum) - 1, quorum - 2)
+    unless = f"more than {conspirators} of the others pool what they know"
+    if plan.protection.key_holder is not UNSET and plan.protection.aggregators is not UNSET:
+        adding = " or ".join(plan.protection.aggregators)
+        others = f"more than {quorum - 2} of the others pool what they know"
+        unless = f"{plan.protection.key_holder} and {adding} work together, or {others}"
     return [
         "To every participant, on enrolling: the number of its training rows, and a salted digest of their list.",
         f"Of everything below only sums over at least {quorum} hospitals become known, never one hospital's own "
-        f"numbers, unless more than {conspirators} of the others pool what they know.",
+        f"numbers, unless {unless}.",
         *_statistics_words(plan),
         f"In each of {plan.training.rounds} training rounds: the weighted mean change of "
         f"{update_elements(plan)} model coordinates, each at most {plan.training.clip:g}; how many coordinates "
@@ -193,5 +215,6 @@ def _warnings(plan: Plan, rounds: tuple[RoundCost, ...]) -> list[str]:
 def _longest(plan: Plan) -> int:
     """Milliseconds from proposal to the end if every phase is used up and no attempt is void."""
     limits = plan.deadlines
-    one_round = limits.update + limits.confirm + limits.reveal
+    reveals = 2 if plan.protection.mode == "homomorphic" else 1
+    one_round = limits.update + limits.confirm + reveals * limits.reveal
     return limits.approval + limits.enrolment + limits.keying + one_round * (plan.training.rounds + 2)

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
+from msgspec import UNSET
 
 from medfed.encoding import encode
 from medfed.errors import InvalidInput
@@ -74,6 +75,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         return problems
     rules: tuple[Callable[[Plan], Iterator[Problem]], ...] = (
         _participation,
+        _protection,
         _columns,
         _features,
         _target,
@@ -153,6 +155,32 @@ def _participation(plan: Plan) -> Iterator[Problem]:
         )
     if people.min_examples > people.max_examples:
         yield Problem("participation.min_examples", f"{people.min_examples} is above max_examples")
+
+
+def _protection(plan: Plan) -> Iterator[Problem]:
+    protection = plan.protection
+    if protection.mode != "homomorphic":
+        for name in ("key_holder", "aggregators"):
+            if getattr(protection, name) is not UNSET:
+                yield Problem(f"protection.{name}", f"has no meaning where updates are {protection.mode}")
+        return
+    if isinstance(plan.labelling, Labelling):
+        yield Problem("protection.mode", "histograms of votes are masked; a labelling study cannot be homomorphic")
+    if protection.key_holder is UNSET:
+        yield Problem("protection.key_holder", "missing; homomorphic protection needs somebody who opens the sums")
+    if protection.aggregators is UNSET:
+        yield Problem("protection.aggregators", "missing; homomorphic protection needs somebody who adds")
+    if protection.key_holder is not UNSET and protection.aggregators is not UNSET:
+        yield from _offices(plan, protection.key_holder, protection.aggregators)
+
+
+def _offices(plan: Plan, key_holder: str, aggregators: tuple[str, ...]) -> Iterator[Problem]:
+    for name in _repeated(aggregators):
+        yield Problem("protection.aggregators", f"{name!r} is named twice")
+    if key_holder in aggregators:
+        yield Problem("protection.key_holder", f"{key_holder!r} is an aggregator too, and could open every update")
+    for name in sorted({key_holder, *aggregators} & set(plan.participation.hospitals)):
+        yield Problem("protection", f"{name!r} is a hospital of the study and can hold no office in it")
 
 
 def _columns(plan: Plan) -> Iterator[Problem]:

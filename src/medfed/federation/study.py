@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from medfed.encoding import digest_of
@@ -22,7 +23,7 @@ from medfed.errors import InvalidInput
 from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
 from medfed.federation.learning_state import LearningState, RoundRecord, VoteBook
-from medfed.federation.plan import Labelling, Plan
+from medfed.federation.plan import Labelling, Plan, Protection
 from medfed.federation.prepared import PreparedData
 from medfed.federation.splits import Split
 from medfed.federation.statistics import standardisation_from, statistics_contribution, statistics_entries
@@ -94,8 +95,11 @@ def initial_local_memory(plan: Plan) -> Memory:
 
 
 def local_rng(plan: Plan, r: int, name: Name) -> np.random.Generator:
-    """The generator for hospital `name`'s order of examples in round `r`; the same after a crash."""
-    seed = digest_of("medfed/local-rng", plan.digest, r, name)
+    """The generator for hospital `name`'s order of examples in round `r`; the same after a crash.
+
+    And the same however updates are protected, so that studies that differ in nothing else train the same model.
+    """
+    seed = digest_of("medfed/local-rng", replace(plan, protection=Protection()).digest, r, name)
     return np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
 
 

@@ -4,6 +4,7 @@ Pure: keys, layouts and vectors in, bytes and values out. This package never see
 needs `medfed[he]` (TenSEAL) for keys, encryption and decryption, not for adding.
 """
 
+from medfed.homomorphic.envelope import EnvelopeReader, envelope_size, seal_envelope
 from medfed.homomorphic.layout import Layout
 from medfed.homomorphic.library import Cipher, KeyPair, NativeCipher, is_available, need_library
 from medfed.homomorphic.parameters import PARAMETERS, Parameters
@@ -16,6 +17,7 @@ __all__ = [
     "PARAMETERS",
     "QUANTUM_128",
     "Cipher",
+    "EnvelopeReader",
     "KeyPair",
     "Layout",
     "NativeCipher",
@@ -24,7 +26,9 @@ __all__ = [
     "add_ciphertexts",
     "decrypt_sum",
     "encrypt_vector",
+    "envelope_size",
     "is_available",
     "need_library",
+    "seal_envelope",
     "verify_security",
 ]

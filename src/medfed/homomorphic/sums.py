@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medfed.errors import InvalidInput, Tampered
+from medfed.errors import InvalidInput, Refused
 from medfed.homomorphic.layout import MAX_HOSPITALS, TAG_WORDS, Layout
 from medfed.homomorphic.library import Cipher
 from medfed.homomorphic.packing import Coefficients, pack, unpack
@@ -87,7 +87,7 @@ def decrypt_sum(
 
     Raises:
         InvalidInput: another length, or bytes that are no ciphertexts.
-        Tampered: a tag is wrong: a survivor is missing or counted twice, somebody else is in it, the sum is of another
+        Refused: `wrong-tags`: a survivor is missing or counted twice, somebody else is in it, the sum is of another
             round or under another key. Nothing of the total may be told to anybody then.
     """
     expected = layout.expected_tags(seeds)
@@ -116,7 +116,7 @@ def _verify_tags(layout: Layout, plain: NDArray[np.uint32], expected: NDArray[np
     wrong = (plain[:, : layout.tag_elements] != expected).any(axis=0).reshape(-1, TAG_WORDS).any(axis=1)
     if bool(wrong.any()):
         places = ", ".join(str(place) for place in np.flatnonzero(wrong))
-        raise Tampered(f"sum of ciphertexts: the tags at the places {places} of the roster are not the survivors'")
+        raise Refused("wrong-tags", f"sum: the tags at the places {places} of the roster are not the survivors'")
 
 
 def _batches(layout: Layout) -> Iterable[int]:

@@ -13,11 +13,14 @@ from typing import Final
 from medfed.encoding import encode
 from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
 from medfed.hospital.alignment_state import forget_alignment
+from medfed.hospital.duties.adding import AddCiphertexts
 from medfed.hospital.duties.aligning import ALIGNMENT_DUTIES, AlignmentDuty
 from medfed.hospital.duties.attesting import AttestOutcome, RegisterModel
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
+from medfed.hospital.duties.encrypting import ConfirmEncrypted, NoteEncryptedRelease, SubmitEncryptedUpdate
 from medfed.hospital.duties.joining import AnswerProposal, EnrolInStudy
 from medfed.hospital.duties.keying import ConfirmKeys, SealSecrets
+from medfed.hospital.duties.opening import OpenSum, PublishKey
 from medfed.hospital.duties.revealing import RevealOwedShares, RevealOwnSeeds
 from medfed.hospital.duties.updating import SubmitMaskedUpdate
 from medfed.hospital.duties.waiting import AdvanceDeadline, RejoinStudy, ResumePaused
@@ -28,6 +31,7 @@ from medfed.hospital.site import Site
 from medfed.hospital.work import Duty, Me, Work
 from medfed.identifiers import StudyId, sha256
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
+from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.rounds import current_round
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Engine, StateView
@@ -46,6 +50,12 @@ DUTIES: Final[tuple[Duty, ...]] = (
     RejoinStudy(),
     SubmitMaskedUpdate(),
     ConfirmProposedSurvivors(),
+    SubmitEncryptedUpdate(),
+    ConfirmEncrypted(),
+    NoteEncryptedRelease(),
+    PublishKey(),
+    AddCiphertexts(),
+    OpenSum(),
     RevealOwnSeeds(),
     RevealOwedShares(),
     AttestOutcome(),
@@ -56,7 +66,14 @@ DUTIES: Final[tuple[Duty, ...]] = (
 _AFTER_THE_END: Final[tuple[Duty, ...]] = (AttestOutcome(), RegisterModel())
 _RETRY_MS: Final = 500
 _MOST_PROBLEMS: Final = 64
-_NEEDS_MEMORY: Final = ("submit-update", "confirm-survivors", "reveal-seeds")
+_NEEDS_MEMORY: Final = (
+    "submit-update",
+    "confirm-survivors",
+    "reveal-seeds",
+    "submit-encrypted-update",
+    "confirm-ciphertext",
+    "open-sum",
+)
 """Duties that a vault must not do in a round of which it may have forgotten something."""
 
 
@@ -138,16 +155,11 @@ class Agent:
 
     def _serve(self, view: StateView, identifier: StudyId) -> None:
         study = study_record(view, identifier)
-        if study is None or not self._concerns_me(study):
+        if study is None or not self._concerns_me(view, study):
             return
         if study.phase in ("completed", "aborted") and self._is_settled(view, study):
             return
-        try:
-            follow(self.site, view, study)
-        except (Unavailable, InvalidInput) as error:
-            self._problem(f"follow/{identifier.hex()}", error)
-        else:
-            self.problems.pop(f"follow/{identifier.hex()}", None)
+        self._follow(view, study)
         current = current_round(view, study)
         sits_out = self.site.vault.load(f"sit-out/{identifier.hex()}", int)
         me = self._me()
@@ -176,6 +188,18 @@ class Agent:
             forget_alignment(self.site.vault, record.alignment)
             self._forgotten.add(record.alignment)
         return record.phase in ("completed", "ended")
+
+    def _follow(self, view: StateView, study: Study) -> None:
+        """Office holders learn no model, so they follow nothing."""
+        if self.site.name not in (study.roster or study.terms.invited):
+            return
+        key = f"follow/{study.study.hex()}"
+        try:
+            follow(self.site, view, study)
+        except (Unavailable, InvalidInput) as error:
+            self._problem(key, error)
+        else:
+            self.problems.pop(key, None)
 
     def _forget_old_notes(self) -> None:
         """What is no longer due needs no waiting; of problems the latest stay for people to read."""
@@ -266,8 +290,11 @@ class Agent:
             if study is not None and study.phase in ("running", "paused", "agreeing"):
                 self.site.vault.store(f"sit-out/{identifier.hex()}", study.next_round - 1)
 
-    def _concerns_me(self, study: Study) -> bool:
-        return self.site.name in (study.roster or study.terms.invited)
+    def _concerns_me(self, view: StateView, study: Study) -> bool:
+        found = offices(view, study)
+        return self.site.name in (study.roster or study.terms.invited) or (
+            found is not None and self.site.name in found.holders
+        )
 
     def _is_settled(self, view: StateView, study: Study) -> bool:
         """Whether nothing more can be due to this agent in a study that has ended."""

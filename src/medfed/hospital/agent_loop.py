@@ -13,6 +13,7 @@ from medfed.errors import Unavailable
 from medfed.hospital.agent import Agent
 from medfed.hospital.site_directory import lock_site, open_site, wall_clock
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
+from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView
@@ -80,14 +81,23 @@ def run_agent(
 
 
 def is_done(view: StateView, name: str) -> bool:
-    """Whether this hospital is in some study or alignment and none needs it any more."""
-    records = [study_record(view, identifier) for identifier in studies(view)]
-    mine = [record for record in records if record is not None and name in (record.roster or record.terms.invited)]
+    """Whether this site is in some study or alignment, or holds an office, and none needs it any more."""
+    found = [study_record(view, identifier) for identifier in studies(view)]
+    records = [record for record in found if record is not None]
+    mine = [record for record in records if name in (record.roster or record.terms.invited)]
     aligned = [alignment_record(view, identifier) for identifier in alignments(view)]
     ours = [record for record in aligned if record is not None and name in record.invited]
+    served = [record for record in records if _holds_office(view, record, name)]
     if any(_is_unmatched(record, name) for record in ours):
         return False
-    return bool(mine or ours) and not any(_is_open(view, record, name) for record in mine)
+    if any(record.phase not in ("completed", "aborted") for record in served):
+        return False
+    return bool(mine or ours or served) and not any(_is_open(view, record, name) for record in mine)
+
+
+def _holds_office(view: StateView, record: Study, name: str) -> bool:
+    found = offices(view, record)
+    return found is not None and name in found.holders
 
 
 def _is_unmatched(record: Alignment, name: str) -> bool:

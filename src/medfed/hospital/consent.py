@@ -18,12 +18,13 @@ __all__ = ["AlignmentPolicy", "ConsentPolicy", "ConsentRule", "Decision", "decid
 
 
 class ConsentRule(Record):
-    """Decides on plans that fit every condition given; an empty condition fits all."""
+    """Decides on plans that fit every condition given; an empty condition fits all, but see `protections`."""
 
     decision: Literal["approve", "decline"]
     proposers: tuple[Name, ...] = ()
     learning_objects: tuple[str, ...] = ()
     protections: tuple[str, ...] = ()
+    """Empty: to decline, any; to approve, `masked` only. Other modes need trust in office holders: name them."""
     least_hospitals: Annotated[int, Meta(ge=0, le=50)] = 0
     most_rounds: Annotated[int, Meta(ge=0, le=10_000)] = 0
     """0: any number."""
@@ -57,7 +58,7 @@ class Decision(Record):
     code: str = ""
 
 
-APPROVE_ALL = ConsentPolicy(rules=(ConsentRule("approve"),))
+APPROVE_ALL = ConsentPolicy(rules=(ConsentRule("approve", protections=("masked", "homomorphic")),))
 """For simulations and demonstrations: join everything."""
 
 
@@ -73,7 +74,13 @@ def _fits(rule: ConsentRule, proposer: Name, plan: Plan) -> bool:
     return (
         (not rule.proposers or proposer in rule.proposers)
         and (not rule.learning_objects or plan.purpose.learning_object in rule.learning_objects)
-        and (not rule.protections or plan.protection.mode in rule.protections)
+        and _fits_protection(rule, plan.protection.mode)
         and len(plan.participation.hospitals) >= rule.least_hospitals
         and (not rule.most_rounds or plan.training.rounds <= rule.most_rounds)
     )
+
+
+def _fits_protection(rule: ConsentRule, mode: str) -> bool:
+    if rule.protections:
+        return mode in rule.protections
+    return rule.decision == "decline" or mode == "masked"

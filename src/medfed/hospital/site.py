@@ -17,6 +17,7 @@ from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table
+from medfed.homomorphic import Cipher, WorkerCipher
 from medfed.hospital.alignment_state import EntrySource
 from medfed.hospital.consent import ConsentPolicy
 from medfed.hospital.vault import Vault
@@ -72,6 +73,8 @@ class Site:
     """What it brings to alignments; None where it has no case library."""
     votes: dict[StudyId, NDArray[np.int64]] = field(default_factory=dict[StudyId, NDArray[np.int64]], repr=False)
     """Exact histograms of this hospital's own teachers: in memory only, never stored."""
+    cipher: Cipher = field(default_factory=WorkerCipher)
+    """Encrypts and opens where a plan asks for it; its process is started at its first use."""
     followed: dict[StudyId, Progress] = field(default_factory=dict[StudyId, Progress])
     """What the vault holds as each study's progress, put here only once it is durable."""
     _prepared: dict[Digest, PreparedData] = field(default_factory=dict[Digest, PreparedData])

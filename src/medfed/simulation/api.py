@@ -23,12 +23,14 @@ from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table, TableSource, table_from
+from medfed.homomorphic import need_library
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.student_release import student_of
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
 from medfed.input_file import read_input
 from medfed.ledger.archive import export_blocks
+from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.rewards import points
 from medfed.ledger.contracts.studies import Study
 from medfed.ledger.engine import Clock, Engine, StateView
@@ -36,7 +38,14 @@ from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.verify import Verification, verify_ledger
 from medfed.simulation.clock import ManualClock
-from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, seeded_site_entropy
+from medfed.simulation.consortium import (
+    ORGANISER,
+    Consortium,
+    make_consortium,
+    office_holders,
+    office_roles,
+    seeded_site_entropy,
+)
 from medfed.simulation.progress import Progress, shown_progress
 from medfed.simulation.scheduler import Absence, Idle, Scheduler
 from medfed.simulation.world import World, propose_study
@@ -167,16 +176,23 @@ def simulate(
     plan = plan if isinstance(plan, Plan) else load_plan(plan)
     read = {name: _table(name, source) for name, source in tables.items()}
     _check_names(plan, read)
+    if plan.protection.mode == "homomorphic":
+        need_library()
     started = time.perf_counter()
     names = sorted(read)
     keys = [SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")) for name in names]
     organiser = SiteKeys.generate(ORGANISER, seeded_site_entropy(seed, ORGANISER, "keys"))
+    offices: list[tuple[SiteKeys, Role]] = [
+        (SiteKeys.generate(name, seeded_site_entropy(seed, name, "keys")), role)
+        for name, role in office_roles(plan.protection).items()
+    ]
     split_keys = {site.name: site.split_key for site in keys}
     prepared = {name: _prepare(plan, name, table, split_keys[name]) for name, table in read.items()}
     clock = ManualClock() if directory is None else _wall_clock
-    consortium = make_consortium("simulation", keys, organiser, clock())
+    consortium = make_consortium("simulation", keys, organiser, clock(), others=offices)
     place = _Place(directory, consortium, clock, seed)
-    world = World.build(place.engine, read, consortium.keys, place.blobs, clock, place.entropy, place.vault)
+    sites: dict[Name, Table | None] = {**read, **dict.fromkeys(office_holders(plan.protection))}
+    world = World.build(place.engine, sites, consortium.keys, place.blobs, clock, place.entropy, place.vault)
     if cases is not None:
         place.blobs.put(read_input(Path(cases), MAX_CASES, str(cases)))
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]

@@ -14,6 +14,7 @@ from medfed.federation.plan import Plan
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.study import initial_state
 from medfed.federation.tables import Table
+from medfed.homomorphic import Cipher, WorkerCipher
 from medfed.hospital.agent import Agent
 from medfed.hospital.consent import APPROVE_ALL, ConsentPolicy
 from medfed.hospital.site import Site
@@ -37,7 +38,7 @@ class World:
     @staticmethod
     def build(
         engine: Engine,
-        tables: Mapping[Name, Table],
+        tables: Mapping[Name, Table | None],
         keys: Mapping[Name, SiteKeys],
         blobs: BlobStore,
         clock: Clock,
@@ -45,11 +46,12 @@ class World:
         vault: Callable[[SiteKeys, Entropy], Vault],
         consent: ConsentPolicy = APPROVE_ALL,
     ) -> World:
-        """One agent for each table."""
+        """One agent for each table, and for each office holder, which has None. They share one encrypting process."""
         agents: dict[Name, Agent] = {}
+        cipher = WorkerCipher()
         for name, table in tables.items():
             own = entropy(name)
-            site = make_site(keys[name], vault(keys[name], own), blobs, table, consent, clock, own)
+            site = make_site(keys[name], vault(keys[name], own), blobs, table, consent, clock, own, cipher)
             agents[name] = Agent(site, engine)
         return World(engine, agents)
 
@@ -58,17 +60,21 @@ def make_site(
     keys: SiteKeys,
     vault: Vault,
     blobs: BlobStore,
-    table: Table,
+    table: Table | None,
     consent: ConsentPolicy,
     clock: Clock,
     entropy: Entropy,
+    cipher: Cipher | None = None,
 ) -> Site:
-    """A site that has one table for every plan."""
+    """A site that has one table for every plan, or none: an office holder's."""
 
     def data(plan: Any) -> Table:
+        if table is None:
+            raise InvalidInput(f"{keys.name}: this site has no patients")
         return table
 
-    return Site(keys, vault, blobs, data, consent, clock, entropy, started_ms=clock())
+    cipher = cipher if cipher is not None else WorkerCipher()
+    return Site(keys, vault, blobs, data, consent, clock, entropy, started_ms=clock(), cipher=cipher)
 
 
 def propose_study(engine: Engine, proposer: SiteKeys, plan: Plan, study: StudyId) -> None:

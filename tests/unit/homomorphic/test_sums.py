@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medfed.errors import InvalidInput, Tampered
+from medfed.errors import InvalidInput, Refused
 from medfed.homomorphic import PARAMETERS, Layout, NativeCipher, add_ciphertexts, decrypt_sum, encrypt_vector
 from medfed.homomorphic.packing import pack, unpack
 
@@ -139,7 +139,7 @@ class _Recorded(NativeCipher):
 
 
 def _refuses(cipher: NativeCipher, keys: Any, layout: Layout, data: bytes, *survivors: int) -> None:
-    with pytest.raises(Tampered, match="the tags at the places"):
+    with pytest.raises(Refused, match="the tags at the places"):
         decrypt_sum(cipher, keys.secret, layout, io.BytesIO(data), _seeds(*survivors))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from tests.support.study import small_plan
 
-from medfed.federation.plan import Purpose
+from medfed.federation.plan import Protection, Purpose
 from medfed.hospital.consent import APPROVE_ALL, ConsentPolicy, ConsentRule, Decision, decide
 
 PLAN = small_plan()
@@ -50,3 +50,11 @@ def test_every_condition_of_a_rule_must_hold() -> None:
 
 def test_approve_all_approves() -> None:
     assert decide(APPROVE_ALL, "anybody", PLAN).answer == "approve"
+
+
+def test_a_rule_approves_another_protection_than_masked_only_where_it_names_it() -> None:
+    plan = replace(PLAN, protection=Protection("homomorphic", "keeper", ("adder",)))
+    assert decide(ConsentPolicy((ConsentRule("approve"),)), "organiser", plan).answer == "ask"
+    named = ConsentRule("approve", protections=("homomorphic",))
+    assert decide(ConsentPolicy((named,)), "organiser", plan).answer == "approve"
+    assert decide(ConsentPolicy((ConsentRule("decline"), named)), "organiser", plan).answer == "decline"

@@ -26,6 +26,7 @@ from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
 from medfed.identifiers import Name
 from medfed.ledger.contracts.membership import is_active
+from medfed.ledger.contracts.offices import is_encrypted
 from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
 from medfed.ledger.contracts.rounds import Round, dropped_of, escrow_threshold, holders_of, round_record
 from medfed.ledger.contracts.studies import Study, study_record
@@ -34,7 +35,7 @@ from medfed.ledger.contracts.updates import Submission, submission, survivors_di
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["ConfirmProposedSurvivors", "own_seeds", "share_key"]
+__all__ = ["ConfirmProposedSurvivors", "may_release", "own_seeds", "share_key", "verify_survivors"]
 
 _REPORT_AFTER: Final = 0.5
 """The part of the confirm phase after which a blob that cannot be had is reported."""
@@ -48,7 +49,7 @@ class ConfirmProposedSurvivors:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to survivors that have not confirmed."""
-        if current is None or study.phase != "running" or current.phase != "confirm":
+        if is_encrypted(study) or current is None or study.phase != "running" or current.phase != "confirm":
             return ()
         if me.name not in current.survivors or me.name in current.confirmed:
             return ()
@@ -64,14 +65,14 @@ class ConfirmProposedSurvivors:
             return ()
         if _submission(view, study, current, site.name).blob != known.blob:
             return ()  # sent before this vault was restored from a copy: its seeds are lost, so it must not be summed
-        _verify_survivors(view, study, current)
+        verify_survivors(view, study, current)
         plan = plan_of(view, study.study)
         missing = _missing(site.blobs, view, study, current, plan)
         if missing:
             return self._report(site, study, current, missing, reported=work.detail == "reported")
         if known.survivors is not None and known.survivors != current.survivors_digest:
             raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
-        if not _may_release(site, view, study, current):
+        if not may_release(site, view, study, current):
             return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
         site.vault.store(key, replace(known, survivors=current.survivors_digest))
         return (self._confirmation(site, view, study, current, known),)
@@ -115,7 +116,12 @@ def own_seeds(site: Site, view: StateView, study: Study, current: Round, known: 
     return Seeds(known.self_seed, pairs)
 
 
-def _verify_survivors(view: StateView, study: Study, current: Round) -> None:
+def verify_survivors(view: StateView, study: Study, current: Round) -> None:
+    """Check that the proposed survivors are what is to be signed.
+
+    Raises:
+        Tampered: another digest than theirs, or fewer than the quorum.
+    """
     blobs = tuple((name, _submission(view, study, current, name).blob) for name in current.survivors)
     if survivors_digest(study.study, current.number, current.attempt, blobs) != current.survivors_digest:
         raise Tampered(f"round {current.number}: the survivors' digest is not that of the survivors")
@@ -139,7 +145,7 @@ def _is_good(blobs: BlobStore, submitted: Submission, expected: int) -> bool:
         return False
 
 
-def _may_release(site: Site, view: StateView, study: Study, current: Round) -> bool:
+def may_release(site: Site, view: StateView, study: Study, current: Round) -> bool:
     """Whether nothing that this round releases was released over other survivors.
 
     Those who were removed from the consortium, left it or were expelled from the study may be missing: that gives up

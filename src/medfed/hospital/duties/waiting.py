@@ -24,7 +24,15 @@ __all__ = ["AdvanceDeadline", "RejoinStudy", "ResumePaused"]
 RANK_DELAY_MS: Final = 2_000
 START_GRACE_MS: Final = 1_000
 """After a start an agent first does its own late duties; only then may it call a deadline on others."""
-_BY_PERSON: Final = ("survivors-refused", "three-rejections")
+_BY_PERSON: Final = (
+    "survivors-refused",
+    "three-rejections",
+    "no-encryption-key",
+    "no-ciphertext-sum",
+    "no-decryption",
+    "sums-differ",
+    "sum-refused",
+)
 """Pauses that a person must look at."""
 
 

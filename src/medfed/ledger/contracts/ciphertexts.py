@@ -143,12 +143,13 @@ class PublishDecryption(Record, tag_field="type", tag="publish-decryption"):
 
 
 class RefuseSum(Record, tag_field="type", tag="refuse-sum"):
-    """What the aggregators agree on is not the sum over the survivors: I open nothing."""
+    """What the aggregators agree on is not the sum over the survivors: I open nothing. `who` sealed me a wrong seed."""
 
     study: StudyId
     round: RoundNumber
     attempt: RoundNumber
     code: Code
+    who: Annotated[tuple[Name, ...], Meta(max_length=50)] = ()
 
 
 class Decryption(Record):
