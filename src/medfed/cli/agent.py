@@ -27,8 +27,13 @@ def agent() -> None:
 @click.option("--until-complete", is_flag=True, help="End when no study of this site is open any more.")
 @click.option("--poll", default=0.2, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds between looks.")
 @click.option("--quiet", is_flag=True, help="Do not report progress.")
+@click.option(
+    "--announce", default="", metavar="HOST:PORT", help="Where others find this site's blobs; see the ledger."
+)
 @click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory, training included; 0: no limit.")
-def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool, memory_mib: int) -> None:
+def run(
+    ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool, announce: str, memory_mib: int
+) -> None:
     """Do what is due, and wait. Several agents on one machine share the ledger file.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
@@ -49,7 +54,9 @@ def run(ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool
             if not quiet:
                 _report(view, worker.site.name, worker.problems, seen)
 
-        run_agent(worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report)
+        run_agent(
+            worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report, announce=announce
+        )
 
 
 def step_once(ledger: Path, site: Path) -> int:

@@ -28,6 +28,7 @@ def node() -> None:
 )
 @click.option("--peer", "peers", multiple=True, metavar="ID@HOST:PORT", help="Another node; repeat.")
 @click.option("--external", default="", metavar="HOST:PORT", help="How others reach this node, if not at --listen.")
+@click.option("--blobs-listen", default="", metavar="HOST:PORT", help="Where to serve blobs to the other hospitals.")
 @click.option("--no-agent", is_flag=True, help="Do not run the site's agent with the node.")
 @as_json
 def init(
@@ -37,6 +38,7 @@ def init(
     listen: str,
     peers: tuple[str, ...],
     external: str,
+    blobs_listen: str,
     no_agent: bool,
     as_json: bool,
 ) -> None:
@@ -46,7 +48,7 @@ def init(
     from medfed.node.node_file import NodeFile
 
     known = read_genesis(ledger, None if genesis is None else parse_digest(genesis))
-    made = found_node(site, known, NodeFile(listen, peers, external, agent=not no_agent))
+    made = found_node(site, known, NodeFile(listen, peers, external, blobs_listen, agent=not no_agent))
     if as_json:
         print_json(made)
         return

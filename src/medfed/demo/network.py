@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys, system_entropy
 from medfed.demo.heart import FILES, heart_plan, heart_tables
@@ -32,7 +34,7 @@ from medfed.hospital.agent import Agent
 from medfed.hospital.agent_loop import is_done
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.consent import APPROVE_ALL
-from medfed.hospital.site_directory import wall_clock
+from medfed.hospital.site_directory import own_blobs, wall_clock
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.studies import study_record
@@ -97,14 +99,17 @@ def run_network_demo(output: Path, *, quiet: bool = False) -> NetworkFigures:
 
 def _make_nodes(output: Path, genesis: Genesis) -> None:
     addresses: dict[Name, str] = {}
-    for (name, file), port in zip(FILES.items(), _free_ports(len(FILES)), strict=True):
+    ports = _free_ports(2 * len(FILES))
+    for (name, file), port, blobs in zip(FILES.items(), ports[::2], ports[1::2], strict=True):
         site = output / "sites" / name
-        write_site_file(site, file, blobs="../../blobs")
-        addresses[name] = found_node(site, genesis, NodeFile(f"127.0.0.1:{port}")).address
+        write_site_file(site, file)
+        addresses[name] = found_node(
+            site, genesis, NodeFile(f"127.0.0.1:{port}", blobs_listen=f"127.0.0.1:{blobs}")
+        ).address
     for name in FILES:
         site = output / "sites" / name
         others = tuple(address for other, address in addresses.items() if other != name)
-        save_node_file(site, NodeFile(load_node_file(site).listen, others))
+        save_node_file(site, replace(load_node_file(site), peers=others))
 
 
 def _free_ports(count: int) -> list[int]:
@@ -185,7 +190,9 @@ def _result(output: Path, study: StudyId) -> Digest:
     """The learning state that follows from what was published, on the last node's replica."""
     client = open_client(ledger_path(output / "sites" / list(FILES)[-1]), wall_clock)
     try:
-        return recompute_state(client.view(), study, DirectoryBlobs(output / "blobs")).digest
+        return recompute_state(
+            client.view(), study, DirectoryBlobs(own_blobs(output / "sites" / list(FILES)[-1]))
+        ).digest
     finally:
         client.close()
 

@@ -100,8 +100,9 @@ def resident_mib(process: int) -> dict[str, float]:
 def _harmless(view: StateView, sender: SiteKeys, number: int, ahead: int) -> SignedTransaction:
     anchor = Anchor(view.tip.height, view.tip.block)
     sequence = next_sequence(view, sender.name) + ahead
-    body = ChangeAddress(f"probe:{number}")
-    return sign(Transaction(view.chain, sender.name, sequence, anchor, body), sender.signing_key)
+    return sign(
+        Transaction(view.chain, sender.name, sequence, anchor, ChangeAddress(f"probe-{number}")), sender.signing_key
+    )
 
 
 def _children(process: int) -> list[int]:

@@ -89,15 +89,14 @@ def _start(place: Place, name: Name) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def write_site_file(site: Path, file: str, blobs: str = "") -> None:
+def write_site_file(site: Path, file: str) -> None:
     """Give a demo's site its patients, and a policy that approves every study."""
     from importlib.resources import as_file, files
 
     with as_file(files("medfed.demo").joinpath("data", file)) as path:
         (site / "patients.csv").write_bytes(path.read_bytes())
     columns = ", ".join(f'"{column}"' for column in COLUMNS)
-    text = f'blobs = "{blobs}"\n\n' if blobs else ""
-    text += f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n[[consent.rule]]\ndecision = "approve"\n'
+    text = f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n[[consent.rule]]\ndecision = "approve"\n'
     (site / "site.toml").write_text(text, encoding="utf-8")
 
 

@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from medfed.blobs import DirectoryBlobs
 from medfed.errors import Unavailable
 from medfed.hospital.agent import Agent
-from medfed.hospital.site_directory import lock_site, open_site, wall_clock
+from medfed.hospital.blob_exchange.directory import PeerDirectory
+from medfed.hospital.blob_exchange.peer_blobs import PeerBlobs
+from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.offices import offices
+from medfed.ledger.contracts.membership import ChangeAddress, participant
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView
@@ -34,15 +38,20 @@ def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
     """
-    with reading(ledger):
-        pass  # opening a site makes its vault and a place for blobs beside the ledger: not for a wrong path
+    with reading(ledger) as store:  # opening a site makes its vault and a place for blobs: not for a wrong path
+        replicated = store.replicated
     with lock_site(directory):
-        site = open_site(directory, passphrase, ledger=ledger)
+        own = DirectoryBlobs(own_blobs(directory)) if replicated else None
+        site = open_site(directory, passphrase, ledger=ledger, blobs=own)
         try:
             engine = open_engine(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
+            peers = PeerDirectory(engine.view, site.keys)
+            if own is not None:
+                site.blobs = PeerBlobs(own, peers.peers)
             try:
                 yield Agent(site, engine)
             finally:
+                peers.close()
                 engine.close()
         finally:
             site.vault.close()
@@ -55,8 +64,11 @@ def run_agent(
     poll: float = 0.2,
     until_complete: bool = False,
     observer: Observer | None = None,
+    announce: str = "",
 ) -> None:
     """Step `agent` until `stop()`; with `until_complete` also when this site's studies have ended.
+
+    `announce` is the address that others shall find this site's blobs at; the ledger is told if it has another.
 
     Raises:
         Tampered: the ledger contradicts what the vault has seen. InvalidInput, Refused: the site must be mended.
@@ -65,6 +77,8 @@ def run_agent(
     while not stop():
         try:
             before = agent.engine.view().tip.height
+            if announce:
+                _announce(agent, announce)
             moved = agent.step()
             view = agent.engine.view()
             if observer is not None:
@@ -78,6 +92,12 @@ def run_agent(
             log.warning("%s; trying again in %.1f s", error, backoff)
             _pause(backoff, stop)
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+
+def _announce(agent: Agent, address: str) -> None:
+    known = participant(agent.engine.view(), agent.site.name)
+    if known is not None and known.status == "active" and known.address != address:
+        agent.send(ChangeAddress(address))
 
 
 def is_done(view: StateView, name: str) -> bool:

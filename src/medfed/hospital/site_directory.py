@@ -36,6 +36,7 @@ __all__ = [
     "key_path",
     "lock_site",
     "open_site",
+    "own_blobs",
     "read_public",
     "shared_blobs",
     "wall_clock",
@@ -125,8 +126,8 @@ def open_site(
     site_file = load_site_file(directory / "site.toml")
     keys = load_keystore(key_path(directory), passphrase)
     if blobs is None:
-        own = directory / site_file.blobs if site_file.blobs else directory / "blobs"
-        blobs = DirectoryBlobs(shared_blobs(ledger) if ledger is not None and not site_file.blobs else own)
+        shared = ledger is not None and not site_file.blobs
+        blobs = DirectoryBlobs(shared_blobs(ledger) if shared and ledger is not None else own_blobs(directory))
     vault = Vault(directory / "vault.db", keys.vault_key, entropy)
 
     def data(plan: Plan) -> Table:
@@ -135,6 +136,11 @@ def open_site(
     return Site(
         keys, vault, blobs, data, site_file.consent, clock, entropy, started_ms=clock(), cap=site_file.privacy.cap
     )
+
+
+def own_blobs(directory: Path) -> Path:
+    """Where a site that shares no directory with others keeps its blobs: as `site.toml` says, or in `blobs`."""
+    return directory / (load_site_file(directory / "site.toml").blobs or "blobs")
 
 
 @contextmanager

@@ -16,13 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys, load_keystore
 from medfed.errors import Unavailable
-from medfed.hospital.site_directory import key_path, wall_clock
+from medfed.hospital.blob_exchange.access import BlobIndex
+from medfed.hospital.site_directory import key_path, own_blobs, wall_clock
 from medfed.ledger.engine import Sealer
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
 from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
+from medfed.node.blob_server import BlobServer
 from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
 
 __all__ = ["run_node"]
@@ -59,6 +62,7 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
     sealer = Sealer(keys.name, keys.signing_seed)
     engine = CometEngine.open(node_directory(site), wall_clock, sealer, settings)
     try:
+        blobs = _blob_server(site, file, keys, engine)
         agent = _agent(site, file, passphrase) if file.agent else None
         if agent is not None:
             agent.start()
@@ -68,13 +72,24 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         finally:
             if agent is not None:
                 agent.stop()
+            if blobs is not None:
+                blobs.close()
     finally:
         engine.close()
+
+
+def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine) -> BlobServer | None:
+    if not file.blobs_listen:
+        return None
+    index = BlobIndex(engine.stored)
+    return BlobServer(file.blobs_listen, keys, DirectoryBlobs(own_blobs(site)), engine.view, index)
 
 
 def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
     command = [sys.executable, "-m", "medfed", "agent", "run", "--quiet", "--poll", "0.05"]
     command += ["--site", str(site.absolute()), "--ledger", str(ledger_path(site).absolute())]
+    if file.blobs_listen:
+        command += ["--announce", file.blobs_external or file.blobs_listen]
     if file.agent_memory_mib:
         command += ["--memory-mib", str(file.agent_memory_mib)]
     environment = {**os.environ, "MEDFED_PASSPHRASE": passphrase}

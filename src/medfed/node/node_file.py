@@ -30,6 +30,10 @@ class NodeFile(Record):
     """`id@host:port` of the other nodes; a node prints its own at `medfed node init`."""
     external: str = ""
     """Host and port that others reach this node at, where it is behind an address translation."""
+    blobs_listen: str = ""
+    """Host and port to serve blobs at; empty: this node serves none, and the others cannot fetch its updates."""
+    blobs_external: str = ""
+    """Host and port that others fetch blobs from, where it is not `blobs_listen`: what the ledger says."""
     agent: bool = True
     """Whether the node runs the site's agent too."""
     agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
@@ -79,7 +83,8 @@ def check_node_file(file: NodeFile, where: str) -> None:
     Raises:
         InvalidInput: one is not what was expected.
     """
-    for field, text in (("listen", file.listen), ("external", file.external)):
+    fields = ("listen", "external", "blobs_listen", "blobs_external")
+    for field, text in ((name, getattr(file, name)) for name in fields):
         if (field == "listen" or text) and not _is_address(text, _LISTEN):
             raise InvalidInput(f"{where}: {field}: expected host:port, found {text[:80]!r}")
     for peer in file.peers:
@@ -96,6 +101,8 @@ def save_node_file(site: Path, file: NodeFile) -> None:
         f'listen = "{file.listen}"      # for the other nodes\n'
         f"peers = [                          # id@host:port of each of them\n{peers}]\n"
         f'external = "{file.external}"       # how they reach this one, if not at `listen`\n'
+        f'blobs_listen = "{file.blobs_listen}"   # serves masked updates and models to the other hospitals\n'
+        f'blobs_external = "{file.blobs_external}" # how they reach that, if not at `blobs_listen`\n'
         f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
         f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"
     )

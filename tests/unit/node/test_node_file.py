@@ -16,7 +16,15 @@ PEER = "ab" * 20 + "@hospital.example:26656"
     "file",
     [
         NodeFile("127.0.0.1:26656"),
-        NodeFile("0.0.0.0:1", (PEER, "00" * 20 + "@[2001:db8::1]:65535"), "gate.example:9", False, 2048),
+        NodeFile(
+            "0.0.0.0:1",
+            (PEER, "00" * 20 + "@[2001:db8::1]:65535"),
+            "gate.example:9",
+            "[::]:7",
+            "gate.example:8",
+            False,
+            2048,
+        ),
     ],
 )
 def test_what_is_saved_is_loaded(file: NodeFile, tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ class PoolEngine:
         """See `Engine.block_id`."""
         return self._reader.readings.block_id(height)
 
+    def stored(self, start: Height) -> Iterator[tuple[Height, Block, list[Receipt]]]:
+        """The blocks from `start` on with their receipts, as they are in the file."""
+        return self._reader.readings.rows(start)
+
     def close(self) -> None:
         """See `Engine.close`."""
         self.rpc.close()

@@ -1,0 +1,81 @@
+"""Who may have which blob: what the ledger's accepted transactions say that it is for.
+
+The first accepted transaction that names a blob decides, so nobody gains access by naming it again elsewhere. A blob
+that no transaction names is nobody's but its owner's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from medfed.identifiers import Digest, Height, Name, StudyId
+from medfed.ledger.block import Block
+from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum, PublishDecryption
+from medfed.ledger.contracts.membership import participant
+from medfed.ledger.contracts.offices import PublishEncryptionKey, offices
+from medfed.ledger.contracts.registry import RegisterArtefact
+from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.contracts.updates import SubmitUpdate
+from medfed.ledger.state import Reader
+from medfed.ledger.transaction import SignedTransaction
+from medfed.ledger.transition import Receipt
+
+__all__ = ["BlobIndex"]
+
+_NAMED: Final[Mapping[type, tuple[str, ...]]] = {
+    SubmitUpdate: ("blob",),
+    PublishEncryptionKey: ("key",),
+    PublishCiphertextSum: ("sum",),
+    PublishDecryption: ("total",),
+    RegisterArtefact: ("artefact", "card"),
+}
+Rows = Iterable[tuple[Height, Block, list[Receipt]]]
+
+
+class BlobIndex:
+    """What each blob on the ledger is for. Follows the blocks; safe to use from several threads."""
+
+    def __init__(self, rows: Callable[[Height], Rows]) -> None:
+        """`rows` gives the stored blocks with their receipts from a height on (`LedgerStore.rows`)."""
+        self._rows = rows
+        self._next: Height = 1
+        self._for: dict[Digest, StudyId | None] = {}
+        self._lock = threading.Lock()
+
+    def may_read(self, reader: Reader, who: Name, blob: Digest) -> bool:
+        """Whether the active participant `who` may have a blob.
+
+        A study's blobs are for who was invited or is in it, its proposer, its aggregators, and auditors; what was
+        registered for all is for all.
+        """
+        asking = participant(reader, who)
+        if asking is None or asking.status != "active" or not self._is_known(blob):
+            return False
+        study = self._for[blob]
+        if study is None or asking.role == "auditor":
+            return True
+        record = study_record(reader, study)
+        if record is None:
+            return False
+        holders = offices(reader, record)
+        concerned = {record.proposer, *record.terms.invited, *record.roster, *(holders.holders if holders else ())}
+        return who in concerned
+
+    def _is_known(self, blob: Digest) -> bool:
+        with self._lock:
+            if blob not in self._for:
+                for height, block, receipts in self._rows(self._next):
+                    self._observe(block, receipts)
+                    self._next = height + 1
+            return blob in self._for
+
+    def _observe(self, block: Block, receipts: list[Receipt]) -> None:
+        for wire, receipt in zip(block.transactions, receipts, strict=True):
+            if not receipt.accepted:
+                continue
+            body: Any = SignedTransaction.from_bytes(wire).transaction.body
+            for field in next((names for kind, names in _NAMED.items() if isinstance(body, kind)), ()):
+                study = None if isinstance(body, RegisterArtefact) else body.study
+                self._for.setdefault(getattr(body, field), study)

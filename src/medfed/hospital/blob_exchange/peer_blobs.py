@@ -1,0 +1,144 @@
+"""A blob store that asks the other hospitals for what is not here, and keeps it.
+
+Any peer that has a blob will do: it is only kept if its bytes have the digest. A download that was cut goes on where it
+stopped, at the next peer if need be. Looking whether a blob is here, and listing, ask nobody.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from medfed.blobs import DirectoryBlobs
+from medfed.errors import Tampered, Unavailable
+from medfed.identifiers import Digest, sha256, short
+
+__all__ = ["MOST_BYTES", "Peer", "PeerBlobs"]
+
+MOST_BYTES: Final = 4 << 30
+_PARTIAL: Final = "partial"
+
+
+class Peer(Protocol):
+    """Somebody who may have a blob."""
+
+    def fetch(self, blob: Digest, sink: BinaryIO, start: int, most: int) -> None:
+        """See `PeerConnection.fetch`."""
+        ...
+
+
+class PeerBlobs:
+    """A `BlobStore` over a directory and peers. Safe to use from several threads: one asks at a time."""
+
+    def __init__(
+        self,
+        local: DirectoryBlobs,
+        peers: Callable[[Digest], list[Peer]],
+        most: int = MOST_BYTES,
+        pauses: tuple[float, ...] = (0.03, 0.06, 0.12),
+    ) -> None:
+        """`peers` gives whom to ask for a blob, in order; `most` bounds a blob's bytes; `pauses` are in seconds."""
+        self._pauses = pauses
+        self.local = local
+        self._peers = peers
+        self._most = most
+        self._lock = threading.Lock()
+
+    def put(self, data: bytes | memoryview) -> Digest:
+        """Keep a blob here; the others fetch it."""
+        return self.local.put(data)
+
+    def get(self, digest: Digest) -> bytes:
+        """The whole blob, fetched if it is not here or damaged.
+
+        Raises:
+            Unavailable: nobody who has it can be reached.
+        """
+        try:
+            return self.local.get(digest)
+        except (Unavailable, Tampered):
+            self._fetch(digest)
+            return self.local.get(digest)
+
+    def open_stream(self, digest: Digest) -> BinaryIO:
+        """The blob as a stream, fetched first if it is not here."""
+        self._need(digest)
+        return self.local.open_stream(digest)
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the blob is here."""
+        return self.local.has(digest)
+
+    def size(self, digest: Digest) -> int:
+        """The blob's length, fetched first if it is not here."""
+        self._need(digest)
+        return self.local.size(digest)
+
+    def delete(self, digest: Digest) -> None:
+        """Forget the blob here."""
+        self.local.delete(digest)
+
+    def digests(self) -> Iterator[Digest]:
+        """The blobs that are here."""
+        return self.local.digests()
+
+    def _need(self, digest: Digest) -> None:
+        if not self.local.has(digest):
+            self._fetch(digest)
+
+    def _fetch(self, digest: Digest) -> None:
+        """Ask everybody, and once more after each pause: a peer whose replica is a block behind does not know yet."""
+        problems: list[str] = []
+        with self._lock:
+            path = self._partial(digest)
+            for pause in (0.0, *self._pauses):
+                time.sleep(pause)
+                problems = []
+                for peer in self._peers(digest):
+                    try:
+                        self._fetch_from(peer, digest, path)
+                    except (Unavailable, Tampered) as error:
+                        problems.append(str(error))
+                    else:
+                        return
+                if not problems:
+                    break
+        raise Unavailable(f"blob {short(digest)}: no peer gives it ({'; '.join(problems) or 'there are none'})")
+
+    def _partial(self, digest: Digest) -> Path:
+        directory = self.local.path / _PARTIAL
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{directory}: {error.strerror or error}") from None
+        return directory / digest.hex()
+
+    def _fetch_from(self, peer: Peer, digest: Digest, path: Path) -> None:
+        try:
+            with path.open("ab+") as sink:
+                sink.seek(0, 2)
+                peer.fetch(digest, sink, sink.tell(), self._most)
+                sink.flush()
+                sink.seek(0)
+                self._keep(sink, digest, path)
+        except OSError as error:
+            raise Unavailable(f"{path}: {error.strerror or error}") from None
+
+    def _keep(self, sink: BinaryIO, digest: Digest, path: Path) -> None:
+        """Keep what has come if it is the blob; else begin anew next time."""
+        size = sink.seek(0, 2)
+        with mmap.mmap(sink.fileno(), size, access=mmap.ACCESS_READ) if size else memoryview(b"") as data:
+            view = memoryview(data)
+            try:
+                good = sha256(view) == digest
+                if good:
+                    self.local.put(view)
+            finally:
+                view.release()
+        path.unlink()
+        if not good:
+            raise Tampered(f"blob {short(digest)}: what a peer has sent is something else")

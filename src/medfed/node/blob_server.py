@@ -1,0 +1,291 @@
+"""A node's blob server: HTTPS with the site's own key, signed requests, ranges. It only reads, and only one directory.
+
+A request gets a blob if the asking participant may have it (`access`). Connections, their time, requests at once and
+header sizes are bounded; a participant that asks for too much at once is told to wait. Nothing of a request becomes a
+path but 64 hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Final, cast
+
+from medfed.blobs import DirectoryBlobs
+from medfed.crypto import SiteKeys
+from medfed.crypto.certificates import make_certificate
+from medfed.errors import MedFedError, Refused, Unavailable
+from medfed.hospital.blob_exchange.access import BlobIndex
+from medfed.hospital.blob_exchange.message_signatures import verify_request
+from medfed.identifiers import Digest, Name
+from medfed.ledger.contracts.membership import participant
+from medfed.ledger.engine import StateView
+
+__all__ = ["BlobServer"]
+
+log: Final = logging.getLogger("medfed.node")
+_PATH: Final = re.compile(r"^/blobs/(?P<digest>[0-9a-f]{64})\Z")
+_RANGE: Final = re.compile(r"^bytes=(?P<start>[0-9]{1,15})-\Z")
+_CHUNK: Final = 256 * 1024
+_IDLE_SECONDS: Final = 30.0
+_INTRODUCTION_SECONDS: Final = 15.0
+_MOST_CONNECTIONS: Final = 64
+_MOST_AT_ONCE: Final = 8
+"""Requests of one participant that are answered at the same time."""
+
+
+class BlobServer:
+    """Serves from construction until `close`."""
+
+    def __init__(
+        self,
+        listen: str,
+        keys: SiteKeys,
+        blobs: DirectoryBlobs,
+        view: Callable[[], StateView],
+        index: BlobIndex,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`listen` is host:port; port 0 takes a free one.
+
+        Raises:
+            Unavailable: the port is taken, or the address is not this machine's.
+        """
+        host, _, port = listen.rpartition(":")
+        self._rules = _Rules(keys, blobs, view, index, clock)
+        try:
+            self._server = _Server((host.strip("[]"), int(port)), self._rules, _server_context(keys))
+        except OSError as error:
+            raise Unavailable(f"{listen}: blobs cannot be served here: {error.strerror or error}") from None
+        self.port: Final[int] = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="blob server", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Rules:
+    """Who gets what."""
+
+    def __init__(
+        self,
+        keys: SiteKeys,
+        blobs: DirectoryBlobs,
+        view: Callable[[], StateView],
+        index: BlobIndex,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name: Final = keys.name
+        self.blobs: Final = blobs
+        self._view = view
+        self._index = index
+        self._clock = clock
+        self._busy: Counter[Name] = Counter()
+        self._lock = threading.Lock()
+
+    def admit(self, method: str, path: str, headers: dict[str, str]) -> tuple[Name, Digest]:
+        """Who asks, and for which blob.
+
+        Raises:
+            Refused: with a code; see `_STATUS`.
+        """
+        found = _PATH.match(path)
+        if found is None:
+            raise Refused("no-such-path", "expected /blobs/ and 64 hexadecimal digits")
+        view = self._view()
+
+        def key_of(name: Name) -> bytes | None:
+            one = participant(view, name)
+            return one.signing_key if one is not None and one.status == "active" else None
+
+        sender = verify_request(method, path, headers, view.chain, self.name, key_of, int(self._clock()))
+        digest = bytes.fromhex(found["digest"])
+        if not self._index.may_read(view, sender, digest):
+            raise Refused("not-for-you", "the ledger names no blob of this digest that concerns you")
+        return sender, digest
+
+    def begin(self, sender: Name) -> None:
+        """One more request of `sender` is answered.
+
+        Raises:
+            Refused: `busy`: too many are already.
+        """
+        with self._lock:
+            if self._busy[sender] >= _MOST_AT_ONCE:
+                raise Refused("busy", f"at most {_MOST_AT_ONCE} requests at once")
+            self._busy[sender] += 1
+
+    def end(self, sender: Name) -> None:
+        """It was answered."""
+        with self._lock:
+            self._busy[sender] -= 1
+
+
+_STATUS: Final = {"no-such-path": 404, "not-for-you": 403, "busy": 429}
+"""Of refusals; what is not here is 401."""
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], rules: _Rules, context: ssl.SSLContext) -> None:
+        self.rules = rules
+        self._context = context
+        self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            # The handshake is done here and not where connections are accepted, so nobody waits for a slow one.
+            request.settimeout(_IDLE_SECONDS)
+            secure = self._context.wrap_socket(request, server_side=True)
+        except (OSError, ValueError):
+            self.shutdown_request(request)
+        else:
+            super().process_request_thread(secure, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("blob server: a connection has failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "medfed"
+    sys_version = ""
+    timeout = _IDLE_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        # Who has not said who it is by then takes a place from those who would.
+        self._timer = threading.Timer(_INTRODUCTION_SECONDS, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def finish(self) -> None:
+        self._timer.cancel()
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("blob server: " + format, *args)
+
+    def _answer(self, *, with_body: bool) -> None:
+        rules = cast(_Server, self.server).rules
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            self.close_connection = True  # a body that nobody reads would be taken for the next request
+            self._refuse(400, "a-body")
+            return
+        try:
+            sender, digest = rules.admit(self.command, self.path, headers)
+            self._timer.cancel()
+            rules.begin(sender)
+        except Refused as refused:
+            self._refuse(_STATUS.get(refused.code, 401), refused.code)
+            return
+        try:
+            self._send(rules.blobs, digest, headers.get("range", ""), with_body=with_body)
+        finally:
+            rules.end(sender)
+
+    def _send(self, blobs: DirectoryBlobs, digest: Digest, wanted: str, *, with_body: bool) -> None:
+        try:
+            size = blobs.size(digest)
+            stream = blobs.open_stream(digest)
+        except MedFedError:
+            self._refuse(404, "not-here")
+            return
+        with contextlib.closing(stream):
+            found = _RANGE.match(wanted)
+            start = int(found["start"]) if found else 0
+            if start and start >= size:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self._finish(0)
+                return
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("Accept-Ranges", "bytes")
+            self._finish(size - start, "application/octet-stream")
+            if with_body:
+                self._copy(stream, start)
+
+    def _copy(self, stream: Any, start: int) -> None:
+        """The stream checks its digest at its end: a blob that is damaged here ends short."""
+        skipped = 0
+        try:
+            while data := stream.read(_CHUNK):
+                cut = max(0, min(len(data), start - skipped))
+                skipped += cut
+                self.wfile.write(data[cut:])
+        except MedFedError as error:
+            log.error("%s", error)
+            self.close_connection = True
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("medfed-code", code)
+        self._finish(0)
+
+    def _finish(self, length: int, kind: str = "") -> None:
+        if kind:
+            self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+
+def _server_context(keys: SiteKeys) -> ssl.SSLContext:
+    """TLS 1.3 with a certificate of the site's signing key. The library takes keys from files only."""
+    certificate, secret = make_certificate(keys.signing_key, keys.name)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    handle, name = tempfile.mkstemp(prefix="medfed-")  # mode 0600, and gone as soon as it is read
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(certificate + secret)
+        context.load_cert_chain(name)
+    finally:
+        Path(name).unlink()
+    return context
