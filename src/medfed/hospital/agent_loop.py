@@ -16,8 +16,8 @@ from medfed.hospital.blob_exchange.directory import PeerDirectory
 from medfed.hospital.blob_exchange.peer_blobs import PeerBlobs
 from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
-from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.membership import ChangeAddress, participant
+from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
 from medfed.ledger.engine import Sealer, StateView

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from medfed.identifiers import Digest, Height, Name, StudyId
 from medfed.ledger.block import Block
+from medfed.ledger.contracts.alignment import alignment_record
+from medfed.ledger.contracts.alignment_blinding import PublishBlinded
 from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum, PublishDecryption
 from medfed.ledger.contracts.membership import participant
 from medfed.ledger.contracts.offices import PublishEncryptionKey, offices
@@ -24,11 +26,14 @@ from medfed.ledger.transition import Receipt
 
 __all__ = ["BlobIndex"]
 
+_Use = tuple[str, bytes] | None
+"""A study or an alignment, by its identifier; None: for all."""
 _NAMED: Final[Mapping[type, tuple[str, ...]]] = {
     SubmitUpdate: ("blob",),
     PublishEncryptionKey: ("key",),
     PublishCiphertextSum: ("sum",),
     PublishDecryption: ("total",),
+    PublishBlinded: ("blob",),
     RegisterArtefact: ("artefact", "card"),
 }
 Rows = Iterable[tuple[Height, Block, list[Receipt]]]
@@ -41,27 +46,25 @@ class BlobIndex:
         """`rows` gives the stored blocks with their receipts from a height on (`LedgerStore.rows`)."""
         self._rows = rows
         self._next: Height = 1
-        self._for: dict[Digest, StudyId | None] = {}
+        self._for: dict[Digest, _Use] = {}
         self._lock = threading.Lock()
 
     def may_read(self, reader: Reader, who: Name, blob: Digest) -> bool:
         """Whether the active participant `who` may have a blob.
 
-        A study's blobs are for who was invited or is in it, its proposer, its aggregators, and auditors; what was
-        registered for all is for all.
+        A study's blobs are for who was invited or is in it, its proposer, its aggregators, and auditors; an
+        alignment's for who was invited, and nobody else; what was registered for all is for all.
         """
         asking = participant(reader, who)
         if asking is None or asking.status != "active" or not self._is_known(blob):
             return False
-        study = self._for[blob]
-        if study is None or asking.role == "auditor":
+        use = self._for[blob]
+        if use is None:
             return True
-        record = study_record(reader, study)
-        if record is None:
-            return False
-        holders = offices(reader, record)
-        concerned = {record.proposer, *record.terms.invited, *record.roster, *(holders.holders if holders else ())}
-        return who in concerned
+        if use[0] == "alignment":
+            alignment = alignment_record(reader, use[1])
+            return alignment is not None and who in alignment.invited
+        return asking.role == "auditor" or who in _concerned(reader, use[1])
 
     def _is_known(self, blob: Digest) -> bool:
         with self._lock:
@@ -77,5 +80,19 @@ class BlobIndex:
                 continue
             body: Any = SignedTransaction.from_bytes(wire).transaction.body
             for field in next((names for kind, names in _NAMED.items() if isinstance(body, kind)), ()):
-                study = None if isinstance(body, RegisterArtefact) else body.study
-                self._for.setdefault(getattr(body, field), study)
+                self._for.setdefault(getattr(body, field), _use_of(body))
+
+
+def _use_of(body: Any) -> _Use:
+    if isinstance(body, RegisterArtefact):
+        return None
+    return ("alignment", body.alignment) if isinstance(body, PublishBlinded) else ("study", body.study)
+
+
+def _concerned(reader: Reader, study: StudyId) -> frozenset[Name]:
+    record = study_record(reader, study)
+    if record is None:
+        return frozenset()
+    holders = offices(reader, record)
+    names = {record.proposer, *record.terms.invited, *record.roster}
+    return frozenset(names.union(holders.holders if holders is not None else ()))
