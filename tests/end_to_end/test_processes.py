@@ -3,107 +3,40 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests.support.processes import (
+    expected_digest,
+    final_state,
+    finish,
+    kill,
+    make_consortium,
+    medfed,
+    propose,
+    start_agent,
+    tip_height,
+    write_site_file,
+)
 
 import medfed as medfed_package
-from medfed.crypto import KeystoreCost, SiteKeys, system_entropy
-from medfed.demo.heart import COLUMNS, FILES, heart_plan, heart_tables, site_keys
+from medfed.demo.heart import FILES
 from medfed.errors import InvalidInput, Refused
-from medfed.federation.baselines import federate_plainly
-from medfed.federation.plan_file import format_plan
-from medfed.federation.prepared import prepare
-from medfed.hospital.aggregation import recompute_state
-from medfed.hospital.site_directory import create_site, shared_blobs
-from medfed.ledger.contracts.studies import studies, study_record
-from medfed.ledger.engine import StateView
-from medfed.ledger.store import LedgerStore
-
-DATA = Path(__file__).parents[2] / "src" / "medfed" / "demo" / "data"
-MEDFED = [sys.executable, "-m", "medfed"]
-ENVIRONMENT = {**os.environ, "MEDFED_PASSPHRASE": "correct horse"}
-CHEAP = KeystoreCost(passes=1, memory=8 << 20)
-
-
-def medfed(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*MEDFED, *arguments], cwd=root, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == code, (arguments, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def write_site_file(root: Path, name: str, more: str = '[[consent.rule]]\ndecision = "approve"\n') -> None:
-    columns = ", ".join(f'"{column}"' for column in COLUMNS)
-    text = f'[data]\nfile = "{DATA / FILES[name]}"\ncolumns = [{columns}]\n{more}'
-    (root / "sites" / name / "site.toml").write_text(text)
 
 
 @pytest.fixture
 def consortium(tmp_path: Path) -> Path:
-    """Sites with keys, a ledger and a proposed study."""
-    keys: dict[str, SiteKeys] = {}
-    for name in FILES:
-        keys[name] = site_keys(name, system_entropy)
-        create_site(tmp_path / "sites" / name, name, "correct horse", cost=CHEAP, keys=keys[name])
-        write_site_file(tmp_path, name)
-    create_site(tmp_path / "sites" / "organiser", "organiser", "correct horse", cost=CHEAP)
-    hospitals = [word for name in FILES for word in ("--hospital", f"sites/{name}")]
-    medfed(
-        tmp_path, "consortium", "init", "--ledger", "heart.db", "--name", "heart", *hospitals, "--organiser",
-        "sites/organiser",
-    )  # fmt: skip
-    (tmp_path / "plan.toml").write_text(format_plan(heart_plan()))
-    return tmp_path
-
-
-def propose(root: Path) -> str:
-    done = medfed(root, "study", "propose", "plan.toml", "--ledger", "heart.db", "--site", "sites/organiser", "--json")
-    return json.loads(done.stdout)["study"]
-
-
-def start_agent(root: Path, name: str) -> subprocess.Popen[str]:
-    command = [*MEDFED, "agent", "run", "--ledger", "heart.db", "--site", f"sites/{name}", "--until-complete"]
-    return subprocess.Popen(
-        [*command, "--poll", "0.02"], cwd=root, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def final_digest(root: Path) -> tuple[str, bytes]:
-    store = LedgerStore.open(root / "heart.db", read_only=True)
-    state, tip = store.load_state()
-    view = StateView(store.genesis, state, tip)
-    from medfed.blobs import DirectoryBlobs
-
-    study = study_record(view, studies(view)[0])
-    assert study is not None
-    digest = recompute_state(view, study.study, DirectoryBlobs(shared_blobs(root / "heart.db"))).digest
-    store.close()
-    assert digest == study.base
-    return study.phase, digest
-
-
-def expected_digest() -> bytes:
-    plan = heart_plan()
-    keys = {name: site_keys(name, system_entropy).split_key for name in FILES}
-    prepared = {name: prepare(plan, table, keys[name]) for name, table in heart_tables().items()}
-    return federate_plainly(plan, prepared).digest
+    return make_consortium(tmp_path)
 
 
 def test_four_processes_end_with_the_model_of_one_process_bit_for_bit(consortium: Path) -> None:
     study = propose(consortium)
     agents = {name: start_agent(consortium, name) for name in FILES}
-    for name, agent in agents.items():
-        output, _ = agent.communicate(timeout=120)
-        assert agent.returncode == 0, (name, output)
-    assert final_digest(consortium) == ("completed", expected_digest())
+    finish(agents)
+    assert final_state(consortium) == ("completed", 0, expected_digest())
     medfed(consortium, "model", "save", study, "--ledger", "heart.db", "heart.safetensors")
     card = json.loads(medfed(consortium, "model", "card", "heart.safetensors", "--json").stdout)
     assert card["card"]["state"] == expected_digest().hex()
@@ -117,17 +50,12 @@ def test_four_processes_end_with_the_model_of_one_process_bit_for_bit(consortium
 def test_an_agent_that_is_killed_in_the_middle_and_restarted_changes_nothing(consortium: Path, height: int) -> None:
     propose(consortium)
     agents = {name: start_agent(consortium, name) for name in FILES}
-    store = LedgerStore.open(consortium / "heart.db", read_only=True)
-    while store.load_state()[1].height < height:
+    while tip_height(consortium) < height:
         time.sleep(0.005)
-    store.close()
-    agents["hungary"].send_signal(signal.SIGKILL)
-    agents["hungary"].communicate()
+    kill(agents["hungary"])
     agents["hungary"] = start_agent(consortium, "hungary")
-    for name, agent in agents.items():
-        output, _ = agent.communicate(timeout=120)
-        assert agent.returncode == 0, (name, output)
-    assert final_digest(consortium) == ("completed", expected_digest())
+    finish(agents)
+    assert final_state(consortium) == ("completed", 0, expected_digest())
 
 
 def test_a_second_agent_on_the_same_site_is_refused(consortium: Path) -> None:

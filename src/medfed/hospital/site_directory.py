@@ -79,14 +79,12 @@ def create_site(
         InvalidInput: not a name, or an empty passphrase. Refused: the site exists. Unavailable: not writable.
     """
     keys = keys or SiteKeys.generate(name, entropy)
-    try:
+    with _translated(directory):
         directory.mkdir(parents=True, exist_ok=True)
         save_keystore(key_path(directory), keys, passphrase, cost, entropy)
         site_file = directory / "site.toml"
         if not site_file.exists():
             site_file.write_text(DEFAULT_SITE_FILE, encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"{directory}: {error.strerror or error}") from None
     return keys
 
 
@@ -97,14 +95,19 @@ def read_public(directory: Path) -> PublicKeys:
 
 
 def change_passphrase(directory: Path, old: str, new: str, cost: KeystoreCost | None = None) -> None:
-    """Encrypt the same keys under another passphrase; the old file is replaced only when the new one is on the disk."""
+    """Encrypt the same keys under another passphrase; the old file is replaced only when the new one is on the disk.
+
+    Raises:
+        InvalidInput: no site here, or a wrong passphrase. Unavailable: not writable; the old file is as it was.
+    """
     _check_site(directory)
     path = key_path(directory)
     keys = load_keystore(path, old)
     fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    save_keystore(fresh, keys, new, cost)
-    fresh.replace(path)
+    with _translated(fresh):
+        fresh.unlink(missing_ok=True)
+        save_keystore(fresh, keys, new, cost)
+        fresh.replace(path)
 
 
 def open_site(
@@ -152,21 +155,29 @@ def lock_site(directory: Path) -> Generator[None]:
     """
     _check_site(directory)
     path = directory / _LOCK
-    try:
+    with _translated(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror or error}") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
             raise SiteBusy(f"{directory}: another agent is running on this site (process {owner})") from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        with _translated(path):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _translated(path: Path) -> Generator[None]:
+    """Say what the operating system's refusal means for a site."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
 
 
 def _check_site(directory: Path) -> None:

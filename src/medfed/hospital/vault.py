@@ -54,7 +54,10 @@ class Vault:
             self._connection = sqlite3.connect(target, isolation_level=None, timeout=_BUSY_SECONDS)
             self._prepare()
         if path is not None:
-            path.chmod(0o600)
+            try:
+                path.chmod(0o600)
+            except OSError as error:
+                raise Unavailable(f"{path}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Close the file."""
