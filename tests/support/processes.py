@@ -31,6 +31,8 @@ FAULTY_MEDFED = (sys.executable, str(Path(__file__).with_name("fault_point.py"))
 """The same command with the fault points of the environment."""
 APPROVE = '[[consent.rule]]\ndecision = "approve"\n'
 AGENT_SECONDS = 240
+STARTED: list[subprocess.Popen[str]] = []
+"""Every agent that this process has started, so that a test that fails leaves none behind."""
 
 
 def medfed(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -70,10 +72,12 @@ def propose(root: Path) -> str:
 def start_agent(root: Path, name: str, **fault: str) -> subprocess.Popen[str]:
     """Start a hospital's agent; `fault` are the environment variables of `tests/support/fault_point.py`."""
     command = [*(FAULTY_MEDFED if fault else MEDFED), "agent", "run", "--ledger", LEDGER, "--site", f"sites/{name}"]
-    return subprocess.Popen(
+    agent = subprocess.Popen(
         [*command, "--until-complete", "--poll", "0.02"], cwd=root, env={**ENVIRONMENT, **fault}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    STARTED.append(agent)
+    return agent
 
 
 def finish(agents: dict[str, subprocess.Popen[str]]) -> dict[str, str]:
@@ -89,6 +93,14 @@ def finish(agents: dict[str, subprocess.Popen[str]]) -> dict[str, str]:
 def kill(agent: subprocess.Popen[str]) -> None:
     agent.send_signal(signal.SIGKILL)
     agent.communicate()
+
+
+def stop_all() -> None:
+    """Kill what a failed test has left running."""
+    while STARTED:
+        agent = STARTED.pop()
+        if agent.poll() is None:
+            kill(agent)
 
 
 def tip_height(root: Path) -> int:

@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Records, bytes and tuples as what JSON has: objects, hexadecimal digits and lists; NaN as null."""
+    """Records, bytes and tuples as what JSON has: objects without unset fields, hexadecimal, lists; NaN as null."""
     import msgspec
 
     if isinstance(value, bytes):
@@ -43,7 +43,8 @@ def plain(value: Any) -> Any:
         return value if value == value and abs(value) != float("inf") else None
     if isinstance(value, msgspec.Struct):
         kind = {"type": value.__struct_config__.tag} if value.__struct_config__.tag else {}
-        return kind | {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: getattr(value, name) for name in value.__struct_fields__}
+        return kind | {name: plain(field) for name, field in fields.items() if field is not msgspec.UNSET}
     if isinstance(value, dict):
         return {str(plain(key)): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
