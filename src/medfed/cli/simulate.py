@@ -44,7 +44,7 @@ def simulate(
     from medfed.simulation.api import simulate as run
 
     names = tuple(columns.split(",")) if columns else None
-    tables = {name: table_from(path, columns=names) for name, path in _sources(data).items()}
+    tables = {name: table_from(path, columns=names) for name, path in sources(data).items()}
     study = run(plan, tables, seed=seed, directory=directory)
     if save_model is not None:
         write_model(save_model, study.model)
@@ -58,14 +58,19 @@ def simulate(
         _print(study)
 
 
-def _sources(data: tuple[str, ...]) -> dict[str, Path]:
-    sources: dict[str, Path] = {}
+def sources(data: tuple[str, ...]) -> dict[str, Path]:
+    """Each site's file, from `SITE=FILE` options.
+
+    Raises:
+        InvalidInput: an option that is something else, or a site that is named twice.
+    """
+    found: dict[str, Path] = {}
     for entry in data:
         name, mark, path = entry.partition("=")
-        if not mark or not path or name in sources:
+        if not mark or not path or name in found:
             raise InvalidInput(f"--data {entry!r}: expected SITE=FILE, each site once")
-        sources[name] = Path(path)
-    return sources
+        found[name] = Path(path)
+    return found
 
 
 def _facts(study: SimulatedStudy) -> dict[str, object]:

@@ -11,7 +11,8 @@ from typing import Final, Literal
 from msgspec import UNSET
 
 from medfed.federation.durations import duration_words
-from medfed.federation.plan import Plan
+from medfed.federation.labelling_check import labelling_entries, labelling_reveals, labelling_warnings
+from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_rules import update_elements, verify_plan
 from medfed.federation.study import round_manifest
 from medfed.homomorphic import Layout, envelope_size
@@ -20,14 +21,14 @@ from medfed.secure_sum.manifest import Entry
 
 __all__ = ["PlanCheck", "RoundCost", "check_plan"]
 
-Kind = Literal["statistics", "training", "evaluation"]
+Kind = Literal["statistics", "training", "evaluation", "votes"]
 ELEMENT_BYTES: Final = 4
 LARGE_UPDATE: Final = 100 * 2**20
 """Bytes of one update above which the plan warns."""
 SMALL_COUNT: Final = 5
 """A plan that names categories of fewer patients than this is warned about."""
 _ADAPTIVE: Final = frozenset({"fedadagrad", "fedadam", "fedyogi"})
-_KINDS: Final[tuple[Kind, ...]] = ("statistics", "training", "evaluation")
+_KINDS: Final[tuple[Literal["statistics", "training", "evaluation"], ...]] = ("statistics", "training", "evaluation")
 _PHASES: Final = (
     ("approval", "to approve the plan"),
     ("enrolment", "to enrol once it is approved"),
@@ -94,8 +95,8 @@ def check_plan(plan: Plan) -> PlanCheck:
     verify_plan(plan)
     people = plan.participation
     others = len(people.hospitals) - 1
-    training_rounds = plan.training.rounds
-    rounds = tuple(_cost(plan, kind, training_rounds if kind == "training" else 1, others) for kind in _KINDS)
+    labelling = plan.labelling if isinstance(plan.labelling, Labelling) else None
+    rounds = _rounds(plan, others) if labelling is None else _votes_rounds(plan, labelling, others)
     return PlanCheck(
         title=plan.purpose.title,
         digest=plan.digest,
@@ -113,13 +114,26 @@ def check_plan(plan: Plan) -> PlanCheck:
             (name, f"{duration_words(getattr(plan.deadlines, name))} {_what(plan, name, what)}")
             for name, what in _PHASES
         ),
-        reveals=tuple(_reveals(plan)),
-        warnings=tuple(_warnings(plan, rounds)),
+        reveals=tuple(_reveals(plan) if labelling is None else labelling_reveals(plan, labelling)),
+        warnings=tuple(_warnings(plan, rounds) if labelling is None else labelling_warnings(plan, labelling)),
     )
 
 
 def _what(plan: Plan, phase: str, masked: str) -> str:
     return _ENCRYPTED_PHASES.get(phase, masked) if plan.protection.mode == "homomorphic" else masked
+
+
+def _rounds(plan: Plan, others: int) -> tuple[RoundCost, ...]:
+    count = plan.training.rounds
+    return tuple(_cost(plan, kind, count if kind == "training" else 1, others) for kind in _KINDS)
+
+
+def _votes_rounds(plan: Plan, labelling: Labelling, others: int) -> tuple[RoundCost, ...]:
+    costs: list[RoundCost] = []
+    for entry in labelling_entries(plan, labelling):
+        sent = entry.elements * ELEMENT_BYTES
+        costs.append(RoundCost("votes", labelling.batches, (entry,), sent, sent * others))
+    return tuple(costs)
 
 
 def _cost(plan: Plan, kind: Literal["statistics", "training", "evaluation"], count: int, others: int) -> RoundCost:

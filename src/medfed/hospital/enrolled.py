@@ -6,7 +6,7 @@ cannot pay is left out; a study for which too few are left is declined. Accounts
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,18 @@ from medfed.federation.prepared import PreparedData
 from medfed.hospital.site import Site
 from medfed.hospital.votes_round import labelling_of
 from medfed.identifiers import StudyId
-from medfed.privacy import Charge
+from medfed.privacy import DELTA_STEP, EPSILON_STEP, Charge
 
-__all__ = ["EnrolledPatients", "affordable", "can_enrol", "charge_patients", "charges", "enrolled_rows", "spent_by"]
+__all__ = [
+    "EnrolledPatients",
+    "account_summary",
+    "affordable",
+    "can_enrol",
+    "charge_patients",
+    "charges",
+    "enrolled_rows",
+    "spent_by",
+]
 
 _KEY: Final = "privacy/charge/"
 PURPOSE: Final = "votes"
@@ -56,6 +65,28 @@ def spent_by(site: Site, pseudonyms: NDArray[np.uint64], but: StudyId | None = N
         total[0, paying] += record.charge.epsilon
         total[1, paying] += record.charge.delta
     return total
+
+
+def account_summary(site: Site) -> dict[str, Any]:
+    """The site's accounts in counts: its cap, each study's charge, and the most that one patient was charged."""
+    found = charges(site)
+    parts = [np.frombuffer(record.patients, dtype="<u8") for record in found if record.patients is not None]
+    patients = np.unique(np.concatenate(parts)) if parts else np.zeros(1, dtype=np.uint64)
+    spent = spent_by(site, patients)
+    return {
+        "cap_epsilon": site.cap.epsilon / EPSILON_STEP,
+        "cap_delta": site.cap.delta / DELTA_STEP,
+        "studies": {
+            record.charge.study.hex(): {
+                "epsilon": record.charge.epsilon / EPSILON_STEP,
+                "delta": record.charge.delta / DELTA_STEP,
+                "patients": "all" if record.patients is None else str(len(record.patients) // 8),
+            }
+            for record in found
+        },
+        "most_epsilon": int(spent[0].max()) / EPSILON_STEP,
+        "most_delta": int(spent[1].max()) / DELTA_STEP,
+    }
 
 
 def affordable(site: Site, plan: Plan, study: StudyId, prepared: PreparedData) -> NDArray[np.bool_]:

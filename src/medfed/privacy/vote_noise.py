@@ -25,7 +25,15 @@ from medfed.privacy.events import Composed, Event, Repeated
 from medfed.privacy.renyi import guarantee
 from medfed.privacy.shares import PolyaShares, Roster, SkellamShares
 
-__all__ = ["Mechanism", "VoteShares", "labelling_guarantee", "mechanism_of", "vote_event", "vote_shares"]
+__all__ = [
+    "Mechanism",
+    "VoteShares",
+    "budget_curve",
+    "labelling_guarantee",
+    "mechanism_of",
+    "vote_event",
+    "vote_shares",
+]
 
 Mechanism = Literal["laplace", "gaussian", "confident"]
 VoteShares = PolyaShares | SkellamShares
@@ -83,3 +91,18 @@ def labelling_guarantee(terms: LabellingTerms, hospitals: int) -> Guarantee:
     """
     roster = Roster(hospitals, terms.dropouts, terms.colluding)
     return guarantee(vote_event(terms.noise, roster, terms.budget, terms.attended), terms.delta / DELTA_STEP)
+
+
+def budget_curve(terms: LabellingTerms, hospitals: int, points: int = 40) -> list[tuple[int, float]]:
+    """(histograms of the first stage, ε at the plan's δ) from the first to the whole budget, whatever the data.
+
+    A second stage is counted in proportion, rounded up.
+    """
+    roster = Roster(hospitals, terms.dropouts, terms.colluding)
+    whole = terms.budget[0]
+    curve: list[tuple[int, float]] = []
+    for count in sorted({max(1, round(whole * at / points)) for at in range(1, points + 1)} | {1}):
+        counts = (count, *(-(-count * other // whole) for other in terms.budget[1:]))
+        event = vote_event(terms.noise, roster, counts, terms.attended)
+        curve.append((count, guarantee(event, terms.delta / DELTA_STEP).epsilon))
+    return curve

@@ -138,15 +138,18 @@ class SimulatedStudy:
 
     def comparison(self) -> list[Comparison]:
         """Each hospital's own model, the federated and the pooled one, on each hospital's test patients and on all."""
+        if isinstance(self.plan.labelling, Labelling):
+            raise InvalidInput("labelling study: it trains no common model to compare; see `medfed pate audit`")
         if self._comparison is None:
             self._comparison = compare(self.plan, self.prepared, self.state)
         return self._comparison
 
     def report(self, path: Path | str) -> None:
         """Write one self-contained HTML page: figures, charts, comparison, provenance. Needs no network to read."""
-        from medfed.simulation.report import write_report
+        from medfed.simulation.report import write_labelling_report, write_report
 
-        write_report(self, Path(path))
+        write = write_labelling_report if isinstance(self.plan.labelling, Labelling) else write_report
+        write(self, Path(path))
 
 
 def simulate(
