@@ -22,6 +22,14 @@ from medfed.ledger.contracts.alignment_blinding import (
     PublishBlinded,
     ReportBlinded,
 )
+from medfed.ledger.contracts.blind_test import (
+    AnswerBlindTest,
+    ExpireBlindTest,
+    OfferBlindTests,
+    OpenAnswers,
+    OpenBlindTest,
+    RevealCodes,
+)
 from medfed.ledger.contracts.ciphertexts import (
     ConfirmCiphertext,
     PublishCiphertextSum,
@@ -30,6 +38,16 @@ from medfed.ledger.contracts.ciphertexts import (
     ReportCiphertexts,
 )
 from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy
+from medfed.ledger.contracts.exchange import (
+    AcknowledgeDelivery,
+    DecideDispute,
+    DecideRequest,
+    DeliverData,
+    DisputeDelivery,
+    ExpireRequest,
+    RequestData,
+    SealToArbiter,
+)
 from medfed.ledger.contracts.keying import ComplainAboutPair, Enrol, KeysReady, SealPairSecrets
 from medfed.ledger.contracts.membership import (
     ChangeAddress,
@@ -43,6 +61,7 @@ from medfed.ledger.contracts.membership import (
     VoteOnRemoval,
     VoteOnUpgrade,
 )
+from medfed.ledger.contracts.offered_data import OfferDataset, TakeDatasetBack
 from medfed.ledger.contracts.offices import PublishEncryptionKey, VoteOnSuccessor
 from medfed.ledger.contracts.registry import RegisterArtefact, WithdrawDataset
 from medfed.ledger.contracts.reveals import RevealSeeds, RevealShares
@@ -95,6 +114,22 @@ Body = (
     | RefuseSum
     | RegisterArtefact
     | WithdrawDataset
+    | OfferDataset
+    | TakeDatasetBack
+    | RequestData
+    | DecideRequest
+    | DeliverData
+    | AcknowledgeDelivery
+    | DisputeDelivery
+    | SealToArbiter
+    | DecideDispute
+    | ExpireRequest
+    | OfferBlindTests
+    | OpenBlindTest
+    | AnswerBlindTest
+    | RevealCodes
+    | OpenAnswers
+    | ExpireBlindTest
     | OpenAlignment
     | DeclineAlignment
     | CommitInputs
