@@ -1,13 +1,16 @@
 """Where the elements of a vector lie in its ciphertexts, and the tags that show whose ciphertexts a sum has in it.
 
-A ciphertext holds `degree` numbers. The first two for every hospital of the study roster are its tag, the others are
-elements of the vector. A hospital's tag is 64 bits that nobody else knows, fresh for every attempt and different in
-every ciphertext; it writes zeros at the places of the others. The key holder, who is told the tags, sees in every
-ciphertext of a sum whether each survivor is in it exactly once and nobody else is, before it tells anybody the total.
+A ciphertext holds `degree` numbers. The first two for every hospital of the study roster are its tag, then come zeros
+up to at least 64 numbers in all, and the others are elements of the vector. A hospital's tag is 64 bits that nobody else
+knows, fresh for every attempt and different in every ciphertext; it writes zeros at the places of the others. The key
+holder, who is told the tags, sees in every ciphertext of a sum whether each survivor is in it exactly once and nobody
+else is, before it tells anybody the total.
 
 An aggregator can only add ciphertexts, multiply them by polynomials and add numbers of its own. None of that changes
 what a ciphertext holds at one place and leaves another as it was, so with the right tags a ciphertext of the sum holds
 the survivors' elements and at most numbers that the aggregator added: it cannot hold one hospital's elements alone.
+Nor can it be used to ask for the secret key: what is added to a ciphertext's second polynomial adds coefficients of the
+key, each -1, 0 or 1, to the tags and zeros as well, and who has to guess 64 of them has one chance in 2^101.
 This module must never derive a tag from anything that another participant knows.
 """
 
@@ -31,6 +34,7 @@ MAX_ELEMENTS: Final = 1 << 28
 """Both as in the secure sum's manifest, of which this package knows no more."""
 TAG_WORDS: Final = 2
 """64 bits: whoever guesses has one chance in 2^64, once for every ciphertext."""
+MIN_TAG_ELEMENTS: Final = 64
 
 
 class Layout(Record, frozen=True):
@@ -50,8 +54,8 @@ class Layout(Record, frozen=True):
 
     @property
     def tag_elements(self) -> int:
-        """Numbers of every ciphertext that are tags."""
-        return TAG_WORDS * self.hospitals
+        """Numbers of every ciphertext that are tags, or zeros that are looked at like tags."""
+        return max(MIN_TAG_ELEMENTS, TAG_WORDS * self.hospitals)
 
     @property
     def elements(self) -> int:

@@ -12,7 +12,7 @@ from medfed.homomorphic.sums import BATCH
 
 KEY = bytes(range(32))
 CONTEXT = b"one attempt"
-LAYOUT = Layout(3, 4090 * (2 * BATCH + 3))
+LAYOUT = Layout(3, 4032 * (2 * BATCH + 3))
 FULL = BATCH * LAYOUT.parameters.ciphertext_bytes
 TEXT = FULL + ENCRYPTION_OVERHEAD
 
@@ -54,7 +54,7 @@ def test_another_key_context_or_layout_opens_nothing() -> None:
     with pytest.raises(InvalidInput, match="does not decrypt"):
         _opened(data, context=b"another attempt")
     with pytest.raises(InvalidInput, match="does not decrypt"):
-        _opened(data, layout=Layout(3, 4090 * (3 * BATCH + 3)))
+        _opened(data, layout=Layout(3, 4032 * (3 * BATCH + 3)))
 
 
 @pytest.mark.parametrize(

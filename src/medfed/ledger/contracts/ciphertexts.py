@@ -18,7 +18,8 @@ Rules:
 4. Only when all survivors, at least the quorum, have confirmed do the aggregators add. Each says the digest of the sum
    once; a different digest ends the round with nothing opened, and the study pauses.
 5. An aggregator that cannot get or open ciphertexts says whose; the attempt is void, and the next one leaves them out.
-6. Only the key holder opens, and only the sum that the aggregators agree on. One that it refuses pauses the study.
+6. Only the key holder opens, and only the sum that the aggregators agree on. One that it refuses pauses the study,
+   and the key is not used again.
 7. An attempt that reached decrypt is never voided and never retried: at the deadline the round has failed.
 """
 
@@ -40,6 +41,7 @@ from medfed.ledger.contracts.offices import (
     enter_key,
     enter_successor_vote,
     need_offices,
+    retire_key,
 )
 from medfed.ledger.contracts.rounds import (
     Round,
@@ -261,8 +263,9 @@ def apply_publish_decryption(overlay: Overlay, call: Call, body: PublishDecrypti
 
 
 def apply_refuse_sum(overlay: Overlay, call: Call, body: RefuseSum) -> None:
-    """Rule 6."""
+    """Rule 6, and rule 5 of `offices`."""
     study, record = _need_key_holder(overlay, call, body.study, body.round, body.attempt)
+    retire_key(overlay, study)
     close_unreleased(overlay, study, record, "sum-refused")
 
 

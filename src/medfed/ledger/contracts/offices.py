@@ -12,6 +12,8 @@ Rules:
 3. Only the key holder publishes a key, once for each time that it comes to office. No key is ever used twice.
 4. While the study is paused, the hospitals that decide on pauses name a successor for an office, each with one vote,
    which it may change. The quorum decides; the study then goes on by itself, with a new key if the key holder is new.
+5. A refused sum retires the key: that one was refused tells whoever made it a little about the key, and no more than
+   once.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from medfed.ledger.contracts.proposals import check_candidate
 from medfed.ledger.contracts.studies import Study, need_study, pause, put_study, voters
 from medfed.ledger.state import Overlay, Reader, Table
 
-__all__ = ["Offices", "SuccessorVote", "VoteOnSuccessor", "await_key", "is_encrypted", "offices"]
+__all__ = ["Offices", "SuccessorVote", "VoteOnSuccessor", "await_key", "is_encrypted", "offices", "retire_key"]
 
 
 class SuccessorVote(Record):
@@ -113,6 +115,11 @@ def await_key(overlay: Overlay, call: Call, study: Study) -> bool:
 def close_awaiting_key(overlay: Overlay, study: Study) -> None:
     """The deadline has passed without a key."""
     pause(overlay, study, "no-encryption-key")
+
+
+def retire_key(overlay: Overlay, study: Study) -> None:
+    """Rule 5: the key in use is not used again."""
+    _OFFICES.put(overlay, replace(need_offices(overlay, study), key=None), study.study)
 
 
 def enter_key(overlay: Overlay, call: Call, body: PublishEncryptionKey) -> Study:

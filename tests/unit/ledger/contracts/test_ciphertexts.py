@@ -9,7 +9,7 @@ from tests.support.ledger import FOUR, SEVEN, StudyWorld, World
 
 from medfed.identifiers import sha256
 from medfed.ledger.contracts.ciphertexts import SealedKey, ciphertext_confirmation, ciphertext_sums, decryption
-from medfed.ledger.contracts.deadlines import AbortStudy
+from medfed.ledger.contracts.deadlines import AbortStudy, ResumeStudy
 from medfed.ledger.contracts.rewards import study_points
 from medfed.ledger.contracts.survivors import RefuseSurvivors
 from medfed.ledger.verify import verify_ledger
@@ -233,6 +233,17 @@ def test_a_refused_sum_pauses_the_study_with_nothing_opened() -> None:
     assert (study.record.phase, study.record.pause_code) == ("paused", "sum-refused")
     assert study.round.phase == "unreleased"
     assert decryption(study.world.view, study.study, 0, 0) is None
+
+
+def test_a_refused_sum_retires_the_key_so_that_refusals_tell_nothing_more_about_it() -> None:
+    study = _confirmed().add_all()
+    study.world.accept(KEY_HOLDER, study.refusal())
+    for name in ("alpha", "beta", "gamma"):
+        study.world.accept(name, ResumeStudy(study.study))
+    assert study.record.phase == "awaiting-key"
+    assert study.world.refuse(KEY_HOLDER, study.key()) == "used-key"
+    study.world.accept(KEY_HOLDER, study.key("fresh"))
+    study.run_round()
 
 
 def test_a_key_holder_that_does_not_open_fails_the_round_which_is_never_retried() -> None:
