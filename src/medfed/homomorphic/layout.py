@@ -1,10 +1,10 @@
 """Where the elements of a vector lie in its ciphertexts, and the tags that show whose ciphertexts a sum has in it.
 
 A ciphertext holds `degree` numbers. The first two for every hospital of the study roster are its tag, then come zeros
-up to at least 64 numbers in all, and the others are elements of the vector. A hospital's tag is 64 bits that nobody else
-knows, fresh for every attempt and different in every ciphertext; it writes zeros at the places of the others. The key
-holder, who is told the tags, sees in every ciphertext of a sum whether each survivor is in it exactly once and nobody
-else is, before it tells anybody the total.
+up to at least 64 numbers in all, and the others are elements of the vector. A hospital's tag is 64 bits that nobody
+else knows, fresh for every attempt and different in every ciphertext; it writes zeros at the places of the others.
+The key holder, who is told the tags, sees in every ciphertext of a sum whether each survivor is in it exactly once
+and nobody else is, before it tells anybody the total.
 
 An aggregator can only add ciphertexts, multiply them by polynomials and add numbers of its own. None of that changes
 what a ciphertext holds at one place and leaves another as it was, so with the right tags a ciphertext of the sum holds
