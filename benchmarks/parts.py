@@ -15,13 +15,13 @@ from typing import Any, Final
 from medfed.blobs import DirectoryBlobs, MemoryBlobs
 from medfed.demo.stopwatch import Calls, Stopwatch
 from medfed.hospital import aggregation, outbox, progress, vault
-from medfed.hospital.duties import confirming, joining, keying, revealing, updating
+from medfed.hospital.duties import choosing, confirming, joining, keying, revealing, updating
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 
 CALLS: Final[Calls] = (
-    (updating, "contribution", "training"),
-    (updating, "encode_vector", "encryption"),
+    (choosing, "contribution", "training"),
+    (choosing, "encode_vector", "encryption"),
     (updating, "mask_update", "encryption"),
     (updating, "attempt_seed", "encryption"),
     (updating, "sha256", "encryption"),

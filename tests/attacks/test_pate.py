@@ -20,7 +20,7 @@ from medfed.errors import InvalidInput, Refused
 from medfed.federation.plan import Plan
 from medfed.hospital import voting
 from medfed.hospital.aggregation import manifest_of, released_sum
-from medfed.hospital.duties import updating
+from medfed.hospital.duties import choosing
 from medfed.hospital.vault import Vault
 from medfed.ledger.contracts.labelling_terms import GaussianNoise
 from medfed.ledger.contracts.rounds import round_record
@@ -197,7 +197,7 @@ def crafting(add: np.ndarray) -> Iterator[None]:
             vector += np.resize(add, vector.shape).astype("<i4").view("<u4")
         return vector, clipped
 
-    with patch.object(updating, "encode_vector", crafted):
+    with patch.object(choosing, "encode_vector", crafted):
         yield
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from medfed.hospital.duties import confirming, revealing, updating
+from medfed.hospital.duties import choosing, confirming, revealing, updating
 from medfed.ledger import transition
 from medfed.ledger.contracts import deadlines, reveals, rounds, survivors, updates
 from medfed.ledger.contracts.studies import study_record
@@ -145,8 +145,8 @@ def test_a_reveal_at_a_quorum_of_confirmations_is_noticed_by_the_solver(monkeypa
 
 
 def test_a_vault_that_lets_everything_be_released_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirming, "_may_release", lambda *_: True)
-    monkeypatch.setattr(updating, "_check_wanted", lambda *_: None)
+    monkeypatch.setattr(confirming, "may_release", lambda *_: True)
+    monkeypatch.setattr(choosing, "_check_wanted", lambda *_: None)
     assert_noticed(range(24, 200), "count the same over", "alone from released sums")
 
 

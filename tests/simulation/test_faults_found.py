@@ -17,7 +17,7 @@ from medfed.errors import Tampered
 from medfed.federation.plan import Plan
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.consent import ConsentPolicy, ConsentRule
-from medfed.hospital.duties import updating
+from medfed.hospital.duties import choosing
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
 from medfed.hospital.requests import request
 from medfed.identifiers import Digest, Name
@@ -59,15 +59,15 @@ def survivors_of(world: TestWorld) -> list[tuple[str, str, tuple[Name, ...]]]:
 
 @pytest.mark.parametrize("kind", ["statistics", "training", "evaluation"])
 def test_a_garbage_vector_is_rejected_and_stops_nobody(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = updating.SubmitMaskedUpdate._chosen
+    original = choosing._chosen
 
-    def garbage(self: Any, site: Any, view: Any, study: Any, current: Any, state: Any) -> Any:
-        chosen = original(self, site, view, study, current, state)
+    def garbage(site: Any, view: Any, study: Any, current: Any, state: Any, plan: Any) -> Any:
+        chosen = original(site, view, study, current, state, plan)
         if site.name != "beta" or current.kind != kind:
             return chosen
         return np.random.default_rng(current.number).integers(0, 2**32, len(chosen), dtype=np.uint32)
 
-    monkeypatch.setattr(updating.SubmitMaskedUpdate, "_chosen", garbage)
+    monkeypatch.setattr(choosing, "_chosen", garbage)
     world = TestWorld.build(small_plan(NAMES, rounds=2))
     world.propose()
     study = drive(world)

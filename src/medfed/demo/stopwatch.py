@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.hospital import aggregation
-from medfed.hospital.duties import confirming, updating
+from medfed.hospital.duties import choosing, confirming, updating
 from medfed.ledger.engines.embedded import EmbeddedEngine
 
 __all__ = ["CALLS", "Calls", "Stopwatch"]
@@ -18,9 +18,9 @@ Calls = Sequence[tuple[Any, str, str]]
 """Where each name is looked up, the name, and the part that it counts for."""
 
 CALLS: Final[Calls] = (
-    (updating, "contribution", "training"),
+    (choosing, "contribution", "training"),
     (updating, "mask_update", "encryption"),
-    (updating, "encode_vector", "encryption"),
+    (choosing, "encode_vector", "encryption"),
     (aggregation, "unmask_sum", "encryption"),
     (confirming, "make_escrow", "encryption"),
     (EmbeddedEngine, "submit", "ledger"),
