@@ -1,7 +1,8 @@
 """Case signatures: what makes two cases of different hospitals "the same" for a study, as its question says.
 
-A signature is the set of key concepts that a case has, each cut to a taxonomy level, with its severity in bands, and
-the age in bands. Nothing else of a case is in it, and it never leaves the site but hashed, blinded and padded.
+A signature is the set of key concepts that a case has, each cut to a taxonomy level, with its coded result and its
+severity in bands, and the age in bands. Nothing else of a case is in it, and it never leaves the site
+but hashed, blinded and padded.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import Meta
 from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.records.case import Case, Feature, FeatureKind
-from medfed.records.coding import ConceptKey
+from medfed.records.coding import Coding, ConceptKey
 
 __all__ = ["Level", "SignatureQuestion", "case_signature", "cut_code", "signatures_of"]
 
@@ -35,8 +36,8 @@ class Level(Record):
 class SignatureQuestion(Record):
     """What the hospitals agree to compare: its digest is on the ledger, and every hospital decides on it."""
 
-    kinds: Annotated[tuple[FeatureKind, ...], Meta(min_length=1, max_length=5)] = ("finding",)
-    """Only features of these kinds are read; measurements, whose values differ, tell little."""
+    kinds: Annotated[tuple[FeatureKind, ...], Meta(min_length=1, max_length=5)] = ("finding", "history")
+    """Only features of these kinds are read. Of a measurement the coded result counts, and never a number."""
     key_concepts: Annotated[tuple[ConceptKey, ...], Meta(max_length=5_000)] = ()
     """Concepts after cutting to which a signature is limited; empty: all."""
     levels: Annotated[tuple[Level, ...], Meta(max_length=20)] = ()
@@ -47,8 +48,6 @@ class SignatureQuestion(Record):
     """Severities (1 to 4) at which a new band begins; empty: severity does not count."""
     main_diagnosis: bool = False
     """Whether the main diagnosis is part of it, for studies that ask for complications or treatments only."""
-    least_hospitals: Annotated[int, Meta(ge=2, le=50)] = 2
-    """A case is shared when at least so many hospitals have its signature, one's own included."""
 
     def encode(self) -> bytes:
         """Its canonical bytes, as they stand on the ledger."""
@@ -81,13 +80,13 @@ def case_signature(case: Case, question: SignatureQuestion) -> bytes | None:
     """The signature of a case, or None where it has none of the key concepts, or no age where age counts."""
     levels = {level.system: level for level in question.levels}
     wanted = frozenset(question.key_concepts)
-    present: set[tuple[str, str, int]] = set()
+    present: set[tuple[str, str, str, int]] = set()
     for feature in case.features:
         if feature.status != "present" or feature.kind not in question.kinds:
             continue
         key = _cut(feature.key, levels)
         if not wanted or key in wanted:
-            present.add((*key, _severity_band(feature, question.severity_bands)))
+            present.add((*key, _coded_value(feature, levels), _severity_band(feature, question.severity_bands)))
     if not present or (question.age_bands and case.age is None):
         return None
     age = bisect_right(question.age_bands, case.age) if question.age_bands and case.age is not None else -1
@@ -112,6 +111,11 @@ def signatures_of(cases: Iterable[Case], question: SignatureQuestion) -> dict[by
 def _cut(key: ConceptKey, levels: dict[str, Level]) -> ConceptKey:
     level = levels.get(key[0])
     return key if level is None else (key[0], cut_code(key[1], level))
+
+
+def _coded_value(feature: Feature, levels: dict[str, Level]) -> str:
+    """The coded result, or empty: numbers differ from hospital to hospital."""
+    return "\0".join(_cut(feature.value.key, levels)) if isinstance(feature.value, Coding) else ""
 
 
 def _severity_band(feature: Feature, bands: Sequence[int]) -> int:

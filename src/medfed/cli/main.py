@@ -17,6 +17,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS: Final = {
     "agent": "Run a hospital's agent.",
+    "align": "Find what several hospitals have, without showing the rest.",
     "completion": "Print shell completion.",
     "consortium": "Found a consortium and look at it.",
     "decide": "Write down what a doctor decided on an answer.",

@@ -35,6 +35,8 @@ _BLOCK_BYTES: Final = 128
 """Input block of SHA-512."""
 _MAX_DOMAIN: Final = 255
 _IDENTITY: Final = bytes(ELEMENT_BYTES)
+_HIGH_BIT: Final = 0x80
+"""Of the last byte; libsodium 1.0.18, which rbcl holds, ignores it, and an element must have one encoding only."""
 
 
 def hash_to_element(data: bytes, domain: bytes) -> bytes:
@@ -94,6 +96,8 @@ def multiply(scalar: bytes, element: bytes) -> bytes:
         raise InvalidInput(f"scalar: expected {SCALAR_BYTES} bytes, found {len(scalar)}")
     if len(element) != ELEMENT_BYTES:
         raise InvalidInput(f"group element: expected {ELEMENT_BYTES} bytes, found {len(element)}")
+    if element[-1] & _HIGH_BIT:
+        raise InvalidInput("group element: not a valid element: its highest bit is set")
     try:
         product: bytes = _sodium().crypto_scalarmult_ristretto255(scalar, element)
     except RuntimeError:
@@ -103,7 +107,7 @@ def multiply(scalar: bytes, element: bytes) -> bytes:
 
 def is_element(data: bytes) -> bool:
     """Whether `data` is the valid encoding of an element other than the identity."""
-    if len(data) != ELEMENT_BYTES or data == _IDENTITY:
+    if len(data) != ELEMENT_BYTES or data == _IDENTITY or data[-1] & _HIGH_BIT:
         return False
     return bool(_sodium().crypto_core_ristretto255_is_valid_point(data))
 

@@ -12,10 +12,20 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
 from medfed.errors import InvalidInput
 from medfed.federation.model_file import Model
-from medfed.federation.plan import DataFormat, MultilabelTarget, NumberFeature, Participation, Plan, Purpose, Training
+from medfed.federation.plan import (
+    Aligned,
+    DataFormat,
+    MultilabelTarget,
+    NumberFeature,
+    Participation,
+    Plan,
+    Purpose,
+    Training,
+)
 from medfed.federation.splits import split_of
 from medfed.federation.tables import Table, table_from
 from medfed.identifiers import Digest
@@ -41,6 +51,7 @@ def outcome_plan(
     hidden: tuple[int, ...] = (64,),
     local: LocalTraining | None = None,
     seed: int = 0,
+    aligned: Aligned | None = None,
 ) -> Plan:
     """A plan in which these hospitals learn V2 from V1.
 
@@ -62,6 +73,7 @@ def outcome_plan(
         MlpModel(hidden=hidden),
         Training(rounds, local or LocalTraining(epochs=5, optimizer="adam", learning_rate=0.01), seed=seed),
         Participation(names, max(3, len(names) - 1)),
+        aligned=aligned if aligned is not None else UNSET,
     )
 
 

@@ -15,6 +15,7 @@ from medfed.models.settings import LocalTraining, MlpModel, ModelSettings
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
+AlignmentText = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?\Z")]
 
 
 class Purpose(Record, frozen=True):
@@ -264,6 +265,17 @@ class Labelling(Record, frozen=True):
         )
 
 
+class Aligned(Record, frozen=True):
+    """Which completed alignments say what cases are learnt from; only in plans over case libraries."""
+
+    signatures: AlignmentText = ""
+    """The alignment of signatures whose shared cases are the training set, in hexadecimal; empty: all cases."""
+    patients: AlignmentText = ""
+    """The alignment of patients by which nobody counts twice, in hexadecimal; empty: everybody counts."""
+    least_hospitals: Annotated[int, Meta(ge=2, le=50)] = 2
+    """A case is shared when so many hospitals have its signature."""
+
+
 class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
@@ -278,6 +290,8 @@ class Plan(Record, frozen=True):
     version: Literal[1] = 1
     labelling: Labelling | UnsetType = UNSET
     """Only in a labelling study."""
+    aligned: Aligned | UnsetType = UNSET
+    """Only where the training sets come from alignments."""
 
     @property
     def digest(self) -> Digest:

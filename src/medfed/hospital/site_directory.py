@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,11 +22,14 @@ from medfed.crypto import (
     system_entropy,
 )
 from medfed.errors import InvalidInput, Unavailable
-from medfed.federation.plan import Plan
+from medfed.federation.outcome_study import vocabulary_of
+from medfed.federation.plan import Aligned, Plan
 from medfed.federation.tables import Table
 from medfed.hospital.site import Site
 from medfed.hospital.site_file import DEFAULT_SITE_FILE, load_site_file, table_for
+from medfed.hospital.site_library import library_entries, library_table
 from medfed.hospital.vault import Vault
+from medfed.ledger.contracts.alignment import AlignmentKind
 from medfed.ledger.engine import Clock
 
 __all__ = [
@@ -134,11 +137,20 @@ def open_site(
     vault = Vault(directory / "vault.db", keys.vault_key, entropy)
 
     def data(plan: Plan) -> Table:
-        return table_for(directory, site_file, plan)
+        if vocabulary_of(plan) is None:
+            if isinstance(plan.aligned, Aligned):
+                raise InvalidInput("plan: it names alignments and no vocabulary; only case libraries are aligned")
+            return table_for(directory, site_file, plan)
+        words = site_file.library.vocabulary
+        return library_table(directory, plan, words, keys.split_key, vault, keys.name, entropy)
+
+    def entries(kind: AlignmentKind, question: bytes) -> Mapping[bytes, Sequence[str]]:
+        return library_entries(directory, site_file.identifiers, entropy, kind, question)
 
     return Site(
-        keys, vault, blobs, data, site_file.consent, clock, entropy, started_ms=clock(), cap=site_file.privacy.cap
-    )
+        keys, vault, blobs, data, site_file.consent, clock, entropy,
+        started_ms=clock(), cap=site_file.privacy.cap, entries=entries,
+    )  # fmt: skip
 
 
 def own_blobs(directory: Path) -> Path:

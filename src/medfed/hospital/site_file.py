@@ -13,7 +13,7 @@ from medfed.encoding import Record
 from medfed.errors import InvalidInput, brief
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
-from medfed.hospital.consent import ConsentPolicy, ConsentRule
+from medfed.hospital.consent import AlignmentPolicy, ConsentPolicy, ConsentRule
 from medfed.hospital.site import PrivacyCap
 from medfed.input_file import parse_toml, read_input
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
@@ -39,6 +39,15 @@ resume = "auto"              # go on after a pause by itself; "ask" leaves it to
 # proposers = ["organiser"]
 # least_hospitals = 4
 # most_rounds = 100
+
+[alignment]                  # comparing what several hospitals have, without showing what they do not share
+signatures = "ask"           # or "approve", "decline"; "ask" leaves it to a person (medfed align approve)
+patients = "ask"             # the same, but never without a legal basis
+# legal_basis = ""           # the law or agreement under which identifiers may be compared
+# identifiers = "people.csv" # columns: patient, and the fields that are asked for
+
+[library]
+# vocabulary = "study.voc"   # the vocabulary of a study that learns from the case library
 
 [privacy]
 # epsilon = 8.0              # the most that all studies with noise may together cost one patient
@@ -68,6 +77,13 @@ class PrivacyFile(Record):
         return PrivacyCap(int(self.epsilon * EPSILON_STEP), int(self.delta * DELTA_STEP))
 
 
+class LibraryFile(Record):
+    """What a study over the case library needs besides it."""
+
+    vocabulary: str = ""
+    """A file made by `medfed records vocabulary`; it must be the one that the plan names."""
+
+
 class SiteFile(Record):
     """All of `site.toml`."""
 
@@ -75,6 +91,9 @@ class SiteFile(Record):
     """The first that fits a plan is its table."""
     consent: ConsentPolicy = ConsentPolicy()
     privacy: PrivacyFile = PrivacyFile()
+    library: LibraryFile = LibraryFile()
+    identifiers: str = ""
+    """A CSV file with the identifiers of patients, for alignments."""
     blobs: str = ""
     """Where blobs are kept; empty: in the directory beside the ledger that all agents of the machine share."""
 
@@ -88,7 +107,7 @@ def load_site_file(path: Path) -> SiteFile:
     if not path.exists():
         return SiteFile()
     document = _read(path)
-    _refuse_unknown(path, "", document, ("data", "consent", "privacy", "blobs"))
+    _refuse_unknown(path, "", document, ("data", "consent", "privacy", "alignment", "library", "blobs"))
     data = _table(path, "data", document.get("data", {}))
     consent = _table(path, "consent", document.get("consent", {}))
     _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule"))
@@ -99,7 +118,10 @@ def load_site_file(path: Path) -> SiteFile:
     if not isinstance(blobs, str):
         raise InvalidInput(f"{path}: blobs: expected a path")
     privacy = _record(path, "privacy", _table(path, "privacy", document.get("privacy", {})), PrivacyFile)
-    return SiteFile(_data_files(path, data), msgspec.structs.replace(policy, rules=rules), privacy, blobs)
+    library = _record(path, "library", _table(path, "library", document.get("library", {})), LibraryFile)
+    alignment, identifiers = _alignment(path, _table(path, "alignment", document.get("alignment", {})))
+    policy = msgspec.structs.replace(policy, rules=rules, alignment=alignment)
+    return SiteFile(_data_files(path, data), policy, privacy, library, identifiers, blobs)
 
 
 def table_for(directory: Path, site: SiteFile, plan: Plan) -> Table:
@@ -113,6 +135,15 @@ def table_for(directory: Path, site: SiteFile, plan: Plan) -> Table:
             return read_csv(directory / entry.file, columns=entry.columns or None, delimiter=entry.delimiter)
     wanted = plan.purpose.learning_object
     raise InvalidInput(f"{directory / 'site.toml'}: [data] names no file for learning object {wanted!r}")
+
+
+def _alignment(path: Path, section: dict[str, Any]) -> tuple[AlignmentPolicy, str]:
+    _refuse_unknown(path, "alignment", section, ("signatures", "patients", "legal_basis", "identifiers"))
+    identifiers = section.get("identifiers", "")
+    if not isinstance(identifiers, str):
+        raise InvalidInput(f"{path}: alignment.identifiers: expected a path")
+    rest = {key: value for key, value in section.items() if key != "identifiers"}
+    return _record(path, "alignment", rest, AlignmentPolicy), identifiers
 
 
 def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:

@@ -29,6 +29,17 @@ def test_refuted_features_and_other_kinds_are_not_in_it() -> None:
     assert case_signature(more, question) == plain
 
 
+def test_coded_results_count_and_numbers_do_not() -> None:
+    question = SignatureQuestion(kinds=("measurement",))
+
+    def measured(value: Coding | float) -> bytes | None:
+        return case_signature(case(Feature(FEVER, kind="measurement", value=value)), question)
+
+    assert measured(38.5) == measured(40.0)
+    assert measured(COUGH) == measured(COUGH)
+    assert len({measured(COUGH), measured(FEVER), measured(38.5)}) == 3
+
+
 def test_ages_of_one_band_are_the_same_and_a_band_begins_at_its_limit() -> None:
     question = SignatureQuestion(age_bands=(18.0, 65.0))
     at = {age: case_signature(case(Feature(FEVER), age=age), question) for age in (17.9, 18.0, 64.9, 65.0)}

@@ -61,6 +61,17 @@ def test_other_lengths_are_refused(length: int) -> None:
     assert not is_element(element[:1] * length)
 
 
+def test_the_highest_bit_of_an_encoding_must_be_clear() -> None:
+    """libsodium 1.0.18 ignores it, so that one element would have two encodings (RFC 9496, 4.3.1, wants one)."""
+    element = hash_to_element(b"a", DOMAIN)
+    other = element[:-1] + bytes((element[-1] | 0x80,))
+    assert is_element(element)
+    assert not is_element(other)
+    assert not is_element(bytes(31) + b"\x80")
+    with pytest.raises(InvalidInput, match="not a valid element"):
+        multiply(b"\2" + bytes(31), other)
+
+
 def test_the_zero_scalar_is_refused() -> None:
     with pytest.raises(InvalidInput):
         multiply(bytes(32), hash_to_element(b"a", DOMAIN))
