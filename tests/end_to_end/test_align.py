@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.end_to_end.test_processes import CHEAP, ENVIRONMENT, MEDFED, medfed
 from tests.support.fhir import condition, encounter, observation, patient
+from tests.support.processes import CHEAP, ENVIRONMENT, MEDFED, medfed
 
 from medfed.hospital.site_directory import create_site
 
