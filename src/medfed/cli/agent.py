@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +32,17 @@ def agent() -> None:
 @click.option(
     "--announce", default="", metavar="HOST:PORT", help="Where others find this site's blobs; see the ledger."
 )
+@click.option("--leashed", is_flag=True, help="End when standard input does: the node that holds it is gone.")
 @click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory, training included; 0: no limit.")
 def run(
-    ledger: Path, site: Path, until_complete: bool, poll: float, quiet: bool, announce: str, memory_mib: int
+    ledger: Path,
+    site: Path,
+    until_complete: bool,
+    poll: float,
+    quiet: bool,
+    announce: str,
+    leashed: bool,
+    memory_mib: int,
 ) -> None:
     """Do what is due, and wait. Several agents on one machine share the ledger file.
 
@@ -47,6 +57,8 @@ def run(
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
+    if leashed:
+        threading.Thread(target=_wait_for_end, args=(stopped,), daemon=True).start()
     with agent_on(site, ledger, passphrase(f"Passphrase of {site}")) as worker:
         seen: dict[bytes, str] = {}
 
@@ -57,6 +69,12 @@ def run(
         run_agent(
             worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report, announce=announce
         )
+
+
+def _wait_for_end(stopped: list[int]) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    stopped.append(0)
 
 
 def step_once(ledger: Path, site: Path) -> int:

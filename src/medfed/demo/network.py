@@ -6,26 +6,18 @@ loopback. At the end the model is compared, bit for bit, with the one that the e
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-
-from msgspec.structs import replace
 
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys, system_entropy
 from medfed.demo.heart import FILES, heart_plan, heart_tables
 from medfed.demo.network_figures import NetworkFigures, commit_latencies, resident_mib, throughput
-from medfed.demo.place import PASSPHRASE, demo_keys, prepare_directory
-from medfed.demo.processes import write_site_file
+from medfed.demo.network_nodes import Nodes
+from medfed.demo.place import demo_keys, prepare_directory
 from medfed.demo.story import Story
 from medfed.encoding import digest_of
 from medfed.errors import Tampered, Unavailable
@@ -37,22 +29,18 @@ from medfed.hospital.consent import APPROVE_ALL
 from medfed.hospital.site_directory import own_blobs, wall_clock
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Digest, Name, StudyId
-from medfed.ledger.contracts.studies import study_record
-from medfed.ledger.engines.cometbft.engine import PoolEngine, open_client
+from medfed.ledger.contracts.studies import Study, study_record
+from medfed.ledger.engines.cometbft.engine import PoolEngine
 from medfed.ledger.engines.cometbft.program import installed_program
 from medfed.ledger.engines.embedded import EmbeddedEngine
-from medfed.ledger.genesis import Genesis
-from medfed.ledger.verify import Verification, verify_store
-from medfed.node.founding import found_node
-from medfed.node.node_file import NodeFile, ledger_path, load_node_file, save_node_file
-from medfed.node.status import node_status
+from medfed.ledger.store import reading
+from medfed.ledger.verify import Verification
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
 from medfed.simulation.scheduler import Scheduler
 from medfed.simulation.world import make_site, propose_study
 
-__all__ = ["run_network_demo"]
+__all__ = ["agreed_state", "embedded_state", "run_network_demo", "wait_for_study"]
 
-_START_SECONDS: Final = 60.0
 _STUDY_SECONDS: Final = 300.0
 _PROBES: Final = 40
 _FLOOD: Final = 1_000
@@ -73,103 +61,47 @@ def run_network_demo(output: Path, *, quiet: bool = False) -> NetworkFigures:
     organiser = keys.pop(ORGANISER)
     consortium = make_consortium("heart", keys.values(), organiser, created_ms=wall_clock())
     study: StudyId = digest_of("medfed/demo-study", plan.digest)[:16]
-    _make_nodes(output, consortium.genesis)
+    nodes = Nodes(output)
+    nodes.make(consortium.genesis)
     story.say(f"genesis      {consortium.genesis.digest.hex()}")
-    with _running(output) as processes:
+    try:
         began = time.perf_counter()
-        client = _connected(output)
+        nodes.start()
+        nodes.wait_connected()
+        client = nodes.client(next(iter(FILES)))
         story.say(f"nodes        {', '.join(FILES)}: connected after {time.perf_counter() - began:.1f} s")
         began = time.perf_counter()
         propose_study(client, organiser, plan, study)
-        _wait_for_study(client, study, story, plan)
+        wait_for_study(client, study, lambda record: story.progress(record, plan))
         spent = time.perf_counter() - began
+        memory = {name: resident_mib(process.pid) for name, process in nodes.processes.items()}
         latencies = commit_latencies(client, organiser, _PROBES)
         rate = throughput(client, organiser, _FLOOD)
-        memory = {name: resident_mib(process.pid) for name, process in processes.items()}
-        _wait_until_level(output, client.view().tip.height)
+        nodes.wait_level(client.view().tip.height)
         client.close()
-    found = {name: verify_store(ledger_path(output / "sites" / name), consortium.genesis.digest) for name in FILES}
-    result = _result(output, study)
-    embedded, seconds = _embedded(consortium, organiser, plan, study)
+    finally:
+        nodes.stop()
+    found = nodes.verify(consortium.genesis)
+    result = agreed_state(nodes, list(FILES)[-1], study)
+    embedded, seconds = embedded_state(consortium, organiser, plan, study)
     figures = NetworkFigures.of(spent, seconds, plan.training.rounds + 2, latencies, rate, memory, result)
     _check(found, result, embedded)
     _tell(story, found, figures)
     return figures
 
 
-def _make_nodes(output: Path, genesis: Genesis) -> None:
-    addresses: dict[Name, str] = {}
-    ports = _free_ports(2 * len(FILES))
-    for (name, file), port, blobs in zip(FILES.items(), ports[::2], ports[1::2], strict=True):
-        site = output / "sites" / name
-        write_site_file(site, file)
-        addresses[name] = found_node(
-            site, genesis, NodeFile(f"127.0.0.1:{port}", blobs_listen=f"127.0.0.1:{blobs}")
-        ).address
-    for name in FILES:
-        site = output / "sites" / name
-        others = tuple(address for other, address in addresses.items() if other != name)
-        save_node_file(site, replace(load_node_file(site), peers=others))
+def wait_for_study(client: PoolEngine, study: StudyId, tell: Callable[[Study], None] = lambda _: None) -> None:
+    """Wait until a study is completed and every hospital has registered its model.
 
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-@contextmanager
-def _running(output: Path) -> Generator[dict[Name, subprocess.Popen[bytes]]]:
-    """All four nodes, stopped in order at the end."""
-    processes: dict[Name, subprocess.Popen[bytes]] = {}
-    environment = {**os.environ, "MEDFED_PASSPHRASE": PASSPHRASE}
-    try:
-        for name in FILES:
-            command = [sys.executable, "-m", "medfed", "-v", "node", "run"]
-            command += ["--site", str((output / "sites" / name).absolute())]
-            with (output / f"{name}.log").open("wb") as log:
-                processes[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        yield processes
-    finally:
-        for process in processes.values():
-            process.send_signal(signal.SIGTERM)
-        for process in processes.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _connected(output: Path) -> PoolEngine:
-    """The pool of the first node, once every node is connected with all others."""
-    end = time.monotonic() + _START_SECONDS
-    waiting = set(FILES)
-    while waiting:
-        for name in sorted(waiting):
-            try:
-                status = node_status(output / "sites" / name)
-            except Unavailable:
-                continue
-            if len(status.peers) == len(FILES) - 1 and (status.consensus_height or 0) > 0:
-                waiting.discard(name)
-        if time.monotonic() > end:
-            raise Unavailable(
-                f"not connected after {_START_SECONDS:.0f} s: {', '.join(sorted(waiting))}; see their logs"
-            )
-        time.sleep(0.1)
-    return open_client(ledger_path(output / "sites" / next(iter(FILES))), wall_clock)
-
-
-def _wait_for_study(client: PoolEngine, study: StudyId, story: Story, plan: Plan) -> None:
+    Raises:
+        Unavailable: it was aborted, or has not ended in time.
+    """
     end = time.monotonic() + _STUDY_SECONDS
     while time.monotonic() < end:
         view = client.view()
         record = study_record(view, study)
         if record is not None:
-            story.progress(record, plan)
+            tell(record)
             if record.phase == "aborted":
                 raise Unavailable(f"the study was aborted ({record.pause_code})")
             if record.phase == "completed" and all(is_done(view, name) for name in FILES):
@@ -178,26 +110,13 @@ def _wait_for_study(client: PoolEngine, study: StudyId, story: Story, plan: Plan
     raise Unavailable(f"the study has not ended within {_STUDY_SECONDS:.0f} s; see the logs")
 
 
-def _wait_until_level(output: Path, height: int) -> None:
-    end = time.monotonic() + 20
-    while min(node_status(output / "sites" / name).height for name in FILES) < height:
-        if time.monotonic() > end:
-            raise Unavailable("one of the nodes has not caught up within 20 s")
-        time.sleep(0.05)
+def agreed_state(nodes: Nodes, name: Name, study: StudyId) -> Digest:
+    """The learning state that follows from what was published, by one hospital's replica and blobs alone."""
+    with reading(nodes.ledger(name)) as store:
+        return recompute_state(store.view(), study, DirectoryBlobs(own_blobs(nodes.site(name)))).digest
 
 
-def _result(output: Path, study: StudyId) -> Digest:
-    """The learning state that follows from what was published, on the last node's replica."""
-    client = open_client(ledger_path(output / "sites" / list(FILES)[-1]), wall_clock)
-    try:
-        return recompute_state(
-            client.view(), study, DirectoryBlobs(own_blobs(output / "sites" / list(FILES)[-1]))
-        ).digest
-    finally:
-        client.close()
-
-
-def _embedded(consortium: Consortium, organiser: SiteKeys, plan: Plan, study: StudyId) -> tuple[Digest, float]:
+def embedded_state(consortium: Consortium, organiser: SiteKeys, plan: Plan, study: StudyId) -> tuple[Digest, float]:
     """The same study with the same keys on the embedded engine, in this process: its learning state and seconds."""
     with tempfile.TemporaryDirectory(prefix="medfed-") as place:
         root = Path(place)

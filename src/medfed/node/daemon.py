@@ -86,7 +86,7 @@ def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine
 
 
 def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
-    command = [sys.executable, "-m", "medfed", "agent", "run", "--quiet", "--poll", "0.05"]
+    command = [sys.executable, "-m", "medfed", "agent", "run", "--quiet", "--leashed", "--poll", "0.05"]
     command += ["--site", str(site.absolute()), "--ledger", str(ledger_path(site).absolute())]
     if file.blobs_listen:
         command += ["--announce", file.blobs_external or file.blobs_listen]

@@ -71,6 +71,8 @@ class Supervisor:
         with self._lock:
             child = self._child
         if child is not None:
+            if child.stdin is not None:
+                child.stdin.close()
             child.terminate()
             try:
                 child.wait(self._stop_seconds)
@@ -106,7 +108,10 @@ class Supervisor:
                 log.error("%s: cannot be started: %s", self.name, error.strerror or error)
                 return None
             self.starts += 1
-        return self._child.wait()
+        code = self._child.wait()
+        if self._child.stdin is not None:
+            self._child.stdin.close()
+        return code
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         if self._output.exists() and self._output.stat().st_size > _MOST_LOG_BYTES:
@@ -114,7 +119,7 @@ class Supervisor:
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 self._command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # nothing is ever written: its end tells the child that this process is gone
                 stdout=output,
                 stderr=output,
                 cwd=self._output.parent,
