@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from medfed.ledger.engine import StateView
 
 __all__ = ["agent", "step_once"]
+
+_GRACE_SECONDS: Final = 5.0
 
 
 @click.group()
@@ -72,9 +75,11 @@ def run(
 
 
 def _wait_for_end(stopped: list[int]) -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         pass
     stopped.append(0)
+    time.sleep(_GRACE_SECONDS)
+    os._exit(1)  # in the middle of whatever it was: an agent may be killed anywhere
 
 
 def step_once(ledger: Path, site: Path) -> int:

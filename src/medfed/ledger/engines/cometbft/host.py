@@ -15,7 +15,7 @@ from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.configuration import NodeSettings, make_sockets, write_home
 from medfed.ledger.engines.cometbft.engine import PoolEngine
-from medfed.ledger.engines.cometbft.program import installed_program
+from medfed.ledger.engines.cometbft.program import end_orphans, installed_program
 from medfed.ledger.engines.cometbft.replica import Replica
 from medfed.ledger.engines.cometbft.rpc import RpcClient
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
@@ -54,10 +54,16 @@ class CometEngine(PoolEngine):
         write_home(home, store.genesis, settings, sockets, key)
         self.application = Application(replica, clock, sealer, settings.validators)
         self._server = AbciServer(sockets.app, self.application.answer)
+        command = [str(program), "start", "--home", str(home.absolute())]
+
+        def before() -> None:
+            end_orphans(command)
+            sockets.rpc.unlink(missing_ok=True)  # a killed one leaves it, and the next would not start
+
         self.supervisor = Supervisor(
-            [str(program), "start", "--home", str(home.absolute())],
+            command,
             home / "cometbft.log",
-            before=lambda: sockets.rpc.unlink(missing_ok=True),  # a killed one leaves it; the next would not start
+            before=before,
             wanted=lambda: self._server.failure is None,
         )
         self.supervisor.start()
