@@ -19,6 +19,7 @@ Step = tuple[int, int, int]
 
 LARGEST: Final = 1 << 20
 _NUMBERS: Final = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+_NEGATIVE: Final = (-1, -(2**31), -(2**36), -(2**63))
 _DEEP: Final = (16, 130, 260, 520, 1_100, 20_000)
 
 ODD_VALUES: Final[tuple[Any, ...]] = (
@@ -150,7 +151,8 @@ def _alike(node: Any, what: int, others: list[Any]) -> Any:
         case bool():
             return not node
         case int():
-            return (*_NUMBERS, node + 1, max(node - 1, 0), -1)[what % (len(_NUMBERS) + 3)] % 2**64
+            numbers = (*_NUMBERS, *_NEGATIVE, (node + 1) % 2**64, max(node - 1, -(2**63)))
+            return numbers[what % len(numbers)]
         case float():
             return (0.0, -node, node * 1e9, 1e-300, 1.0, float("inf"), float("nan"))[what % 7]
         case str():

@@ -11,6 +11,8 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import orjson
 from tests.fuzz.cells import set_cell
 from tests.fuzz.target import Target, quietly
@@ -24,12 +26,14 @@ from medfed.records.case import Case, Course, Feature, Outcome, Treatment, check
 from medfed.records.coding import local_coding
 from medfed.records.draft import draft_vocabulary
 from medfed.records.draft_mapping import draft_mapping
+from medfed.records.fhir.export import export_case
 from medfed.records.fhir.importer import FhirSettings, import_fhir
 from medfed.records.library import Library
 from medfed.records.mapping import load_mapping, parse_mapping
 from medfed.records.moments import age_at, parse_moment
 from medfed.records.table_files import read_header, read_rows
 from medfed.records.tables import import_tables
+from medfed.records.vectors import Vectoriser
 from medfed.records.vocabulary import Vocabulary
 
 MAPPING = b"""version = 1
@@ -76,10 +80,19 @@ QUESTION = {
                  {"concept": "8310-5", "system": "s", "kind": "measurement", "value": 38.5, "unit": "Cel"}],
 }  # fmt: skip
 COUGH, LUNG = local_coding("t", "cough"), local_coding("t", "lung")
-CASE = Case("c1", "p", 0, 40.0, "female", (Feature(COUGH), Feature(local_coding("t", "fever"), "finding", "refuted")),
-            Outcome((LUNG,), (), (Treatment(local_coding("t", "drug"), dose=5.0, dose_unit="mg"),), Course("resolved")),
-            "s1")  # fmt: skip
-VOCABULARY = draft_vocabulary([CASE])
+CRP = Feature(local_coding("t", "crp"), "measurement", value=5.5, unit="mg/L", time=50)
+CASE = Case("c1", "p", 1_600_000_000, 40.0, "female",
+            (Feature(COUGH, duration=3.0, severity=2), Feature(local_coding("t", "fever"), "finding", "refuted"), CRP,
+             Feature(local_coding("t", "asthma"), "history", onset=5),
+             Feature(local_coding("t", "kind"), "measurement", value=local_coding("t", "high"))),
+            Outcome((LUNG,), (local_coding("t", "sepsis"),),
+                    (Treatment(local_coding("t", "drug"), dose=5.0, dose_unit="mg", frequency=2.0, time=70),),
+                    Course("resolved", 90)), "s1")  # fmt: skip
+EARLIEST = msgspec.structs.replace(CASE, index_time=-(2**36), age=130.0)
+LATEST = msgspec.structs.replace(CASE, index_time=2**36, outcome=Outcome((LUNG,), course=Course("died", 2**36)))
+VOCABULARY = draft_vocabulary(
+    [CASE, msgspec.structs.replace(CASE, features=(msgspec.structs.replace(CRP, value=90.0),))]
+)
 
 
 def fhir_lines(data: bytes, folder: Path) -> None:
@@ -142,12 +155,27 @@ def moment(data: bytes, folder: Path) -> None:
 
 
 def vocabulary(data: bytes, folder: Path) -> None:
-    assert Vocabulary.decode(data).encode() == data
+    found = Vocabulary.decode(data)
+    assert found.encode() == data
+    _in_vectors(found, CASE)
+
+
+def _in_vectors(words: Vocabulary, one: Case) -> None:
+    """A case in a vocabulary's columns is finite, and comes back as a row."""
+    vectors = Vectoriser(words)
+    made = vectors.vectorise(one)
+    assert np.isfinite(made.v1).all()
+    assert np.isfinite(made.v2).all()
+    vectors.to_row(made.v1)
+    vectors.describe(made.v1)
+    vectors.describe_outcome(made.v2)
 
 
 def case(data: bytes, folder: Path) -> None:
     found = check_case(decode(data, Case))
     assert encode(found) == data
+    quietly(lambda: orjson.dumps(export_case(found)))
+    _in_vectors(VOCABULARY, found)
 
 
 def question(data: bytes, folder: Path) -> None:
@@ -267,7 +295,7 @@ TARGETS = (
     Target("table", table, lambda: [STAYS], "text", cost=2),
     Target("moment", moment, lambda: [b"2020", b"2020-02", b"2020-02-29", b"2020-02-29T12:30:00.5+01:00"], "text"),
     Target("vocabulary", vocabulary, lambda: [VOCABULARY.encode()], "msgpack"),
-    Target("case", case, lambda: [encode(CASE)], "msgpack"),
+    Target("case", case, lambda: [encode(one) for one in (CASE, EARLIEST, LATEST)], "msgpack"),
     Target("question", question, lambda: [orjson.dumps(QUESTION)], "json"),
     Target("library-file", library_file, lambda: [library_bytes()], cost=8, keep=False),
     Target("library-cells", library_cells, _cells, cost=8),

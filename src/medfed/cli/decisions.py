@@ -42,9 +42,10 @@ def decide(
         for text in diagnoses:
             system, bar, code = text.rpartition("|")
             found = [c for c in shown if text in (c.code, c.display)]
-            if not bar and len(found) != 1:
+            whole = bool(bar and system and code)
+            if not whole and len(found) != 1:
                 raise InvalidInput("diagnosis: expected SYSTEM|CODE, or the code of one that the answer shows")
-            named.append(Coding(system, code) if bar and system and code else found[0])
+            named.append(Coding(system, code) if whole else found[0])
         entry = log.decide(answer, Decided(decision, reason, tuple(named)), user=user, time=wall_clock() // 1000)
     if as_json:
         print_json(entry)

@@ -205,7 +205,7 @@ def _anchor(seen: str | None) -> Anchor | None:
     if seen is None:
         return None
     height, _, block = seen.partition(":")
-    if not height.isdigit():
+    if not (height.isascii() and height.isdigit() and len(height) <= 16):
         raise InvalidInput(f"--seen {seen[:80]!r}: expected HEIGHT:ID")
     return Anchor(int(height), parse_digest(block))
 
@@ -253,4 +253,7 @@ def _print_body(body: Any) -> None:
 def _clock(time_ms: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"  # a proposer may claim a time beyond the calendar's years

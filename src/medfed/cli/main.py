@@ -11,7 +11,7 @@ import click
 
 from medfed import __version__
 from medfed.cli.output import fail
-from medfed.errors import MedFedError, Unavailable
+from medfed.errors import InvalidInput, MedFedError, Unavailable
 
 __all__ = ["cli", "main"]
 
@@ -88,6 +88,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 141
+    except UnicodeEncodeError:
+        code = fail(InvalidInput("an argument is not text in UTF-8"))
     except OSError as error:
         code = fail(Unavailable(f"{error.filename or 'input or output'}: {error.strerror or error}"))
     sys.exit(code)

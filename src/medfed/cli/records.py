@@ -129,10 +129,14 @@ def export(site: Path, output: Path, chosen: tuple[str, ...]) -> None:
         except FileExistsError:
             raise InvalidInput(f"{output}: exists; records are never written over a file") from None
         count = 0
-        with os.fdopen(handle, "wb") as file:
-            for case in cases:
-                file.write(orjson.dumps(export_case(case)) + b"\n")
-                count += 1
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for case in cases:
+                    file.write(orjson.dumps(export_case(case)) + b"\n")
+                    count += 1
+        except BaseException:
+            output.unlink(missing_ok=True)  # half of the cases look like all
+            raise
     click.echo(f"{output}: {count} cases")
 
 

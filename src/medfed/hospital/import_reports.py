@@ -83,7 +83,7 @@ def load_report(folder: Path, number: int | None = None) -> KeptReport:
 
 
 def _numbers(folder: Path) -> list[int]:
-    return [int(path.stem) for path in folder.glob("*.report") if path.stem.isdigit()]
+    return [int(path.stem) for path in folder.glob("*.report") if path.stem.isascii() and path.stem.isdigit()]
 
 
 def _kept(report: ImportReport, number: int, time: int) -> KeptReport:

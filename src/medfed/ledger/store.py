@@ -219,6 +219,8 @@ def _row(row: tuple[Any, ...]) -> tuple[Height, Block, list[Receipt]]:
     seal = _decode_stored(row[3], Seal, f"{where}: seal")
     transactions: tuple[bytes, ...] = _decode_stored(row[4], tuple[bytes, ...], f"{where}: transactions")
     receipts: list[Receipt] = _decode_stored(row[5], list[Receipt], f"{where}: receipts")
+    if len(receipts) != len(transactions):
+        raise Tampered(f"{where}: {len(receipts)} receipts for {len(transactions)} transactions")
     return row[0], Block(header, seal, transactions), receipts
 
 

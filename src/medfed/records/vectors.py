@@ -37,6 +37,8 @@ __all__ = ["Described", "Vector", "Vectoriser"]
 Array = npt.NDArray[np.float32]
 _STATUSES: Final = (PRESENT, REFUTED, NOT_ASSESSED)
 _SEVERITIES: Final = 4
+_LARGEST: Final = 1e30
+"""float32 holds it; what lies so far outside a vocabulary's range says no more than that."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,11 @@ class Vectoriser:
         if dose is None:
             left_out["a dose in a unit that does not convert"] += 1
             return None
-        return (dose - entry.center) / entry.scale
+        scaled = (dose - entry.center) / entry.scale
+        if abs(scaled) > _LARGEST:
+            left_out["a dose far beyond the vocabulary's scale"] += 1
+            return None
+        return scaled
 
     def _write(self, v1: Array, start: int, attribute: Attribute, value: Value) -> None:
         if isinstance(value, Flag):
@@ -189,7 +195,8 @@ class Vectoriser:
                 self._write_details(v1, start + 3, value)
         elif isinstance(attribute, NumberAttribute):
             middle, half = (attribute.low + attribute.high) / 2, (attribute.high - attribute.low) / 2
-            v1[start : start + 2] = ((float(value) - middle) / half, 1.0)  # pyright: ignore[reportArgumentType]
+            scaled = (float(value) - middle) / half  # pyright: ignore[reportArgumentType]
+            v1[start : start + 2] = (max(-_LARGEST, min(scaled, _LARGEST)), 1.0)
         elif isinstance(value, frozenset):
             v1[start] = 1.0
             v1[[start + 1 + member for member in value]] = 1.0

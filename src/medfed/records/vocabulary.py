@@ -38,6 +38,7 @@ AGE: Final = Coding(CASE, "age", "age")
 SEX: Final = Coding(CASE, "sex", "sex")
 SEXES: Final = (Coding(CASE, "female"), Coding(CASE, "male"), Coding(CASE, "other"))
 _MOST_VALUES: Final = 65_000
+_LARGEST: Final = 1e30
 
 Kind = FeatureKind | Literal[""]
 
@@ -143,7 +144,9 @@ def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
     _check_distinct("conditions", (coding.key for coding in vocabulary.conditions))
     for attribute in vocabulary.attributes:
         if isinstance(attribute, NumberAttribute) and not (
-            math.isfinite(attribute.low) and math.isfinite(attribute.high) and attribute.low < attribute.high
+            attribute.low < attribute.high
+            and max(abs(attribute.low), abs(attribute.high)) <= _LARGEST
+            and attribute.high - attribute.low >= 1 / _LARGEST
         ):
             raise InvalidInput(f"vocabulary: {name_of(attribute)}: expected low < high, both finite")
         if isinstance(attribute, CodedAttribute):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from medfed.errors import InvalidInput
 from medfed.identifiers import sha256
 from medfed.records.case import Case, Feature, Treatment
 from medfed.records.coding import SNOMED, UCUM, Coding
@@ -32,6 +33,9 @@ def export_case(case: Case) -> Json:
     The birth date is the day that the age points to; an age is exact to the day. Coding of basis and frequency is
     that of `dosage`. What FHIR has no place for (a measurement's comparator has one; a condition of occurrence has
     not) is kept in the resource's text only where it has no code, so a coded condition of occurrence is left out.
+
+    Raises:
+        InvalidInput: a time outside the years 1 to 9999.
     """
     patient, visit = f"urn:uuid:{_uuid(case, 'patient')}", f"urn:uuid:{_uuid(case, 'visit')}"
     resources: list[tuple[str, Json]] = [(patient, _patient(case)), (visit, _encounter(case, patient, visit))]
@@ -58,7 +62,7 @@ def _patient(case: Case) -> Json:
     made: Json = {"resourceType": "Patient", "gender": case.sex or "unknown"}
     if case.age is not None:
         born = case.index_time - round(case.age * 31_556_952)
-        made["birthDate"] = datetime.fromtimestamp(born, UTC).date().isoformat()
+        made["birthDate"] = _moment(born).date().isoformat()
     if case.outcome.course.status == "died":
         time = case.outcome.course.time
         made |= {"deceasedBoolean": True} if time is None else {"deceasedDateTime": _time(time)}
@@ -254,4 +258,11 @@ def _uuid(case: Case, part: str) -> str:
 
 
 def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_moment(seconds).isoformat()}Z"
+
+
+def _moment(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput("case: a time outside the years 1 to 9999, which FHIR cannot say") from None

@@ -182,7 +182,10 @@ def _genesis(genesis: Genesis, named: tuple[Name, ...]) -> dict[str, Any]:
     validators = validators_of(genesis_state(genesis)[0], named)
     if not validators or (named and sorted(validators.values()) != sorted(named)):
         raise InvalidInput(f"validators {', '.join(named)}: expected active founders of {genesis.consortium}")
-    created = datetime.fromtimestamp(genesis.created_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        created = datetime.fromtimestamp(genesis.created_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(f"genesis: made at {genesis.created_ms} ms, beyond the years of a calendar") from None
     return {
         "genesis_time": created,
         "chain_id": chain_id(genesis),
