@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo network network-demo test test-core lint format bench faults fuzz requirements wheel clean
+.PHONY: help demo network network-demo test test-core lint format bench bench-accuracy coverage faults fuzz requirements wheel clean
 
 # CometBFT for networks of hospitals, by version and the checksum that Go has built into it. MEDFED_COMETBFT names another.
 COMETBFT := v0.38.17
@@ -58,8 +58,20 @@ format: $(VENV)/.dev  ## put the code into shape
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 
-bench: $(VENV)/.core  ## measure accuracy against the stated figures; options: make bench ARGS="heart --seeds 1"
+bench: $(VENV)/.core  ## speed, memory and growth as ratios, into benchmarks/RESULTS.md; options: make bench ARGS="--quick"
+	@$(PY) -m benchmarks.run $(ARGS)
+
+bench-accuracy: $(VENV)/.core  ## accuracy against the stated figures; options: make bench-accuracy ARGS="heart --seeds 1"
 	@$(PY) -m benchmarks.accuracy $(ARGS)
+
+coverage: $(VENV)/.dev  ## which lines and branches of crypto, ledger, secure_sum and hospital no test runs
+	@rm -f .coverage .coverage.*
+	@$(VENV)/bin/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not torch" --deselect tests/simulation/test_faults.py \
+	  $(or $(ARGS),$(addprefix tests/,unit conformance attacks properties vectors simulation end_to_end))
+	@$(VENV)/bin/coverage combine --quiet
+	@for package in crypto ledger secure_sum hospital; do \
+	  echo "$$package: $$($(VENV)/bin/coverage report --format=total --precision 1 --fail-under 0 --include "*/medfed/$$package/*") %"; done
+	@$(VENV)/bin/coverage report
 
 faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
 	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))
@@ -79,7 +91,7 @@ wheel: $(VENV)/.core  ## build dist/medfed-*.whl without a download
 	@rm -f dist.log; ls dist/*.whl
 
 clean:  ## remove builds and caches; the virtual environment stays
-	@rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+	@rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	@find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # Set-up. Each step leaves a stamp, so it runs once and again only when what it read has changed.
