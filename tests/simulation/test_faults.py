@@ -111,7 +111,7 @@ def test_a_quorum_of_the_attempts_roster_is_noticed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(deadlines, "close_confirm", close_confirm)
     monkeypatch.setattr(deadlines, "close_update", close_update)
     monkeypatch.setattr(updates, "_propose_if_complete", propose)
-    monkeypatch.setattr(confirming, "_verify_survivors", lambda view, study, current: None)
+    monkeypatch.setattr(confirming, "verify_survivors", lambda view, study, current: None)
     assert_noticed(range(15, 300), "fewer than the quorum", "was released over", "alone")
 
 
