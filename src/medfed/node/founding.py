@@ -12,7 +12,7 @@ from medfed.ledger.archive import is_archive, read_archive
 from medfed.ledger.engines.cometbft.configuration import node_id
 from medfed.ledger.genesis import Genesis, genesis_state, verify_genesis
 from medfed.ledger.store import LedgerStore, reading
-from medfed.node.node_file import NodeFile, ledger_path, node_directory, save_node_file
+from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory, save_node_file
 
 __all__ = ["FoundedNode", "found_node", "read_genesis"]
 
@@ -29,7 +29,7 @@ class FoundedNode(Record):
 
 
 def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
-    """Make the node of a site on the ledger with this genesis.
+    """Make the node of a site on the ledger with this genesis; where only the replica was lost, make that anew.
 
     Raises:
         InvalidInput: no site here, or a genesis that does not hold together. Refused: the site has a node already.
@@ -37,12 +37,15 @@ def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
     public = read_public(site)
     verify_genesis(genesis)
     directory = node_directory(site)
-    if ledger_path(site).exists() or (site / "node.toml").exists():
+    if ledger_path(site).exists():
         raise Refused("node-exists", f"{site}: this site has a node already; a ledger is never overwritten")
     mine = next((founder for founder in genesis.founders if founder.name == public.name), None)
     if mine is not None and mine.signing_key != public.signing:
         raise InvalidInput(f"{site}: the genesis knows {public.name} by another key")
-    save_node_file(site, file)
+    if (site / "node.toml").exists():
+        file = load_node_file(site)  # only the replica was lost: CometBFT replays its blocks into a new one
+    else:
+        save_node_file(site, file)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     LedgerStore.create(ledger_path(site), genesis, replicated=True).close()
     address = f"{node_id(directory / 'cometbft')}@{file.external or file.listen}"

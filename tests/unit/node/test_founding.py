@@ -70,3 +70,14 @@ def test_a_genesis_is_read_from_a_ledger_file_and_compared(tmp_path: Path) -> No
     assert read_genesis(tmp_path / "ledger.db", genesis.digest) == genesis
     with pytest.raises(InvalidInput, match="expected genesis"):
         read_genesis(tmp_path / "ledger.db", bytes(32))
+
+
+def test_a_lost_replica_is_made_anew_and_everything_else_stays(tmp_path: Path) -> None:
+    site, genesis, _ = founded(tmp_path)
+    first = found_node(site, genesis, NodeFile("127.0.0.1:5000"))
+    settings = (site / "node.toml").read_bytes()
+    ledger_path(site).unlink()
+    again = found_node(site, genesis, NodeFile("127.0.0.1:7777"))
+    assert again == first
+    assert (site / "node.toml").read_bytes() == settings
+    assert ledger_path(site).exists()
