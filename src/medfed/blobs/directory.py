@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
@@ -58,6 +59,10 @@ class DirectoryBlobs:
         digest = sha256(data)
         self._attempt("written", lambda: self._write(digest, data))
         return digest
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together, durably, and return its digest; one part is held at a time."""
+        return self._attempt("written", lambda: self._write_parts(parts))
 
     def get(self, digest: Digest) -> bytes:
         """The whole blob; `Unavailable` if it is not here, `Tampered` if its bytes have changed."""
@@ -142,6 +147,27 @@ class DirectoryBlobs:
                 temporary.unlink(missing_ok=True)
                 raise
         _sync_directory(path.parent)
+
+    def _write_parts(self, parts: Iterable[bytes]) -> Digest:
+        temporary, file = self._create_temporary(bytes(DIGEST_BYTES))
+        state = hashlib.sha256()
+        with file:
+            try:
+                for part in parts:
+                    state.update(part)
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+                path = self._path_of(state.digest())
+                if not path.parent.is_dir():
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
+                    _sync_directory(self.path)
+                temporary.rename(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        _sync_directory(path.parent)
+        return state.digest()
 
     def _create_temporary(self, digest: Digest) -> tuple[Path, BinaryIO]:
         number = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from medfed.errors import InvalidInput, Unavailable
@@ -24,6 +24,10 @@ class MemoryBlobs:
         digest = sha256(kept)
         self._blobs[digest] = kept
         return digest
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together and return its digest."""
+        return self.put(b"".join(parts))
 
     def get(self, digest: Digest) -> bytes:
         """The whole blob; `Unavailable` if it is not here."""

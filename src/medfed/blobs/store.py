@@ -5,12 +5,12 @@ A store never returns bytes that do not match the digest asked for, and never kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 from medfed.identifiers import Digest
 
-__all__ = ["BlobStore"]
+__all__ = ["BlobStore", "PartsStore"]
 
 
 class BlobStore(Protocol):
@@ -61,4 +61,17 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[Digest]:
         """The digests of all blobs, in ascending order."""
+        ...
+
+
+class PartsStore(BlobStore, Protocol):
+    """A store that takes blobs too long to be held."""
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together and return its digest. If a part raises, nothing is kept.
+
+        Raises:
+            InvalidInput: the store may not be written to.
+            Unavailable: there is no room, or the device fails.
+        """
         ...
