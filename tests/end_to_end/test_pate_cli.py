@@ -149,10 +149,11 @@ def test_serve_answers_line_by_line(
         '{"user": "ana", "rows": [{"age": 50}]}',
         "nonsense",
     ]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode() + b"\n\xff\xfe\n[")))
     code, out, err = run(capsys, "pate", "serve", student, "--per-hour", "3", "--decimals", "1")
     assert code == 0, err
-    first, second, third, fourth = map(json.loads, out.splitlines())
+    first, second, third, fourth, *more = map(json.loads, out.splitlines())
+    assert [one["code"] for one in more] == ["invalid-input"] * 2, "bytes that are no text end the service for nobody"
     assert len(first["probabilities"]) == 2
     assert all(round(value, 1) == value for value in first["probabilities"])
     assert second["code"] == "rate-limit"

@@ -13,6 +13,7 @@ from tests.fuzz import (
     targets_imaging,
     targets_ledger,
     targets_models,
+    targets_network,
     targets_records,
 )
 from tests.fuzz.target import Target
@@ -25,6 +26,7 @@ ALL: Final = (
     *targets_imaging.TARGETS,
     *targets_ledger.TARGETS,
     *targets_models.TARGETS,
+    *targets_network.TARGETS,
     *targets_records.TARGETS,
 )
 TARGETS: Final[Mapping[str, Target]] = {target.name: target for target in ALL}

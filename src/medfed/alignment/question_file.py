@@ -13,7 +13,7 @@ import msgspec
 
 from medfed.alignment.patients import PatientQuestion
 from medfed.alignment.signature import SignatureQuestion
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, brief
 from medfed.input_file import parse_toml, read_input
 
 __all__ = ["describe_question", "load_question"]
@@ -38,11 +38,11 @@ def load_question(kind: Kind, path: Path | None) -> bytes:
     record = SignatureQuestion if kind == "signatures" else PatientQuestion
     for key in document:
         if key not in record.__struct_fields__:
-            raise InvalidInput(f"{path}: {key}: unknown; expected one of {', '.join(record.__struct_fields__)}")
+            raise InvalidInput(f"{path}: {key[:100]}: unknown; expected one of {', '.join(record.__struct_fields__)}")
     try:
         encoded = msgspec.convert(document, record).encode()
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"{path}: {error}") from None
+        raise InvalidInput(f"{path}: {brief(error)}") from None
     if len(encoded) > _MAX_ON_LEDGER:
         raise InvalidInput(f"{path}: a question of {len(encoded)} bytes; at most {_MAX_ON_LEDGER} are allowed")
     record.decode(encoded)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES: Final = 64 << 20
+_LONGEST_LINE: Final = 2 << 20
 """Of a file of public cases."""
 
 
@@ -337,9 +338,10 @@ def serve(file: Path, per_hour: int, decimals: int) -> None:
     from medfed.hospital.student_door import answer_line, door_to
 
     door = door_to(file, lambda: time.monotonic_ns() // 1_000_000, per_hour, decimals)
-    for line in sys.stdin:
+    # Bytes that are no text, or a line without an end, are one user's mistake and must not end the service.
+    while line := sys.stdin.buffer.readline(_LONGEST_LINE):
         if line.strip():
-            click.echo(answer_line(door, line))
+            click.echo(answer_line(door, line.decode("utf-8", "replace")))
 
 
 def _labelling(plan: Plan) -> Labelling:

@@ -47,6 +47,7 @@ MAX_WIRE_ELEMENTS: Final = 64 * 1024 * 1024
 MAX_LAYERS: Final = 16
 MAX_MAGNITUDE: Final = 1e15
 MAX_TEXT: Final = 200
+_LONGEST_SENTENCE: Final = 500
 
 
 class Problem(NamedTuple):
@@ -124,6 +125,8 @@ def _types(plan: Plan) -> Iterator[Problem]:
 def problem_of(error: msgspec.ValidationError) -> Problem:
     """A problem from msgspec's message, which ends in ``- at `$.path```."""
     sentence, _, path = str(error).partition(" - at `$")
+    if len(sentence) > _LONGEST_SENTENCE:
+        sentence = f"{sentence[:_LONGEST_SENTENCE]} …"  # it may quote what it found, which may be the whole file
     sentence = sentence.replace("Object missing required field", "missing required field").replace("`", "'")
     return Problem(path.rstrip("`").lstrip(".") or "plan", sentence)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from medfed.errors import InvalidInput, MedFedError, Refused
+from medfed.errors import InvalidInput, MedFedError, Refused, brief
 from medfed.federation.features import encode_features, read_features
 from medfed.federation.model_file import Model, load_model
 from medfed.federation.study import learner_of
@@ -68,8 +68,8 @@ def _answer(door: Door, line: str) -> Any:
         raise InvalidInput(f"question: longer than {_MOST_LINE >> 10} KiB")
     try:
         question = msgspec.json.decode(line, type=Question)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise InvalidInput(f"question: expected a user and rows: {error}") from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidInput(f"question: expected a user and rows: {brief(error)}") from None
     table = table_from(question.rows, name="rows")
     raw = read_features(table, door.model.plan.data)
     features = encode_features(raw, door.model.plan, door.model.standardisation)
