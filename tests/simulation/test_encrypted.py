@@ -310,3 +310,14 @@ def test_the_schedule_does_not_matter(cipher: NativeCipher) -> None:
         Scheduler(world.agents, world.engine, world.idle, seed=seed).run(STUDY)
         totals.add(tuple(_totals(world)))
     assert len(totals) == 1
+
+
+def test_the_heart_study_gives_the_same_figures_masked_and_encrypted() -> None:
+    from medfed.demo.heart import heart_plan, heart_tables
+
+    masked, encrypted = (
+        simulate(heart_plan(mode), heart_tables(), progress=False) for mode in ("masked", "homomorphic")
+    )
+    for name, figure in masked.metrics().items():
+        assert encrypted.metrics()[name].value == pytest.approx(figure.value, abs=5e-4), name
+    assert encrypted.state.parameters.digest == masked.state.parameters.digest

@@ -94,12 +94,16 @@ def step_once(ledger: Path, site: Path) -> int:
 
 
 def _report(view: StateView, name: str, problems: dict[str, str], seen: dict[bytes, str]) -> None:
+    from medfed.ledger.contracts.offices import offices
     from medfed.ledger.contracts.rounds import current_round
     from medfed.ledger.contracts.studies import studies, study_record
 
     for identifier in studies(view):
         record = study_record(view, identifier)
-        if record is None or name not in (record.roster or record.terms.invited):
+        if record is None:
+            continue
+        held = offices(view, record)
+        if name not in (record.roster or record.terms.invited) and (held is None or name not in held.holders):
             continue
         current = current_round(view, record)
         where = f" round {current.number} ({current.kind})" if record.phase == "running" and current else ""

@@ -21,6 +21,7 @@ def consortium() -> None:
 @click.option("--hospital", "hospitals", type=PATH, multiple=True, required=True, metavar="SITE", help="Repeat.")
 @click.option("--organiser", "organisers", type=PATH, multiple=True, metavar="SITE", help="Proposes studies.")
 @click.option("--auditor", "auditors", type=PATH, multiple=True, metavar="SITE", help="Looks on.")
+@click.option("--aggregator", "aggregators", type=PATH, multiple=True, metavar="SITE", help="Adds encrypted updates.")
 @click.option("--difficulty", type=click.IntRange(0, 24), default=0, show_default=True, help="Proof of work, in bits.")
 @as_json
 def init(
@@ -29,6 +30,7 @@ def init(
     hospitals: tuple[Path, ...],
     organisers: tuple[Path, ...],
     auditors: tuple[Path, ...],
+    aggregators: tuple[Path, ...],
     difficulty: int,
     as_json: bool,
 ) -> None:
@@ -50,6 +52,7 @@ def init(
         ("hospital", hospitals),
         ("organiser", organisers),
         ("auditor", auditors),
+        ("aggregator", aggregators),
     )
     for role, sites in named:
         roles.extend((site, role) for site in sites)

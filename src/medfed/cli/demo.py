@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -17,20 +18,35 @@ from medfed.errors import Refused
 @click.option("--resume", is_flag=True, help="Go on with a demo that was killed.")
 @click.option("--network", is_flag=True, help="Four nodes of their own, in consensus through CometBFT.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@click.option(
+    "--protection",
+    type=click.Choice(["masked", "homomorphic"]),
+    default="masked",
+    show_default=True,
+    help="How updates are protected; homomorphic needs medfed[he].",
+)
 @as_json
-def demo(output: Path, kill: bool, resume: bool, network: bool, no_report: bool, as_json: bool) -> None:
+def demo(
+    output: Path,
+    kill: bool,
+    resume: bool,
+    network: bool,
+    no_report: bool,
+    protection: Literal["masked", "homomorphic"],
+    as_json: bool,
+) -> None:
     """Four hospitals train a heart-disease model together, on 920 real patients."""
     if network:
         from medfed.demo.network import run_network_demo
 
-        if kill or resume:
-            raise Refused("network-alone", "--network goes with neither --kill nor --resume")
+        if kill or resume or protection != "masked":
+            raise Refused("network-alone", "--network goes with neither --kill nor --resume, and shows masked updates")
         figures = run_network_demo(output, quiet=as_json)
         if as_json:
             print_json(figures)
         return
     from medfed.demo.main import run_demo
 
-    facts = run_demo(output, kill=kill, resume=resume, report=not no_report, quiet=as_json)
+    facts = run_demo(output, kill=kill, resume=resume, report=not no_report, quiet=as_json, protection=protection)
     if facts is not None:
         print_json(facts)

@@ -142,6 +142,27 @@ def resume(study_id: str, ledger: Path, site: Path, as_json: bool) -> None:
 
 @study.command()
 @click.argument("study_id", metavar="STUDY")
+@click.argument("leaves")
+@click.argument("successor")
+@ledger_option
+@site_option
+@as_json
+def succeed(study_id: str, leaves: str, successor: str, ledger: Path, site: Path, as_json: bool) -> None:
+    """Vote that SUCCESSOR follows LEAVES, a key holder or an aggregator, in a paused study; it then goes on."""
+    from medfed.ledger.contracts.offices import VoteOnSuccessor
+
+    _decide(
+        study_id,
+        ledger,
+        site,
+        as_json,
+        lambda record: VoteOnSuccessor(record.study, leaves, successor),
+        f"voted for {successor} in",
+    )
+
+
+@study.command()
+@click.argument("study_id", metavar="STUDY")
 @ledger_option
 @site_option
 @click.option("--code", default="aborted", show_default=True, help="The reason, as a code of a-z, 0-9 and hyphens.")
@@ -251,13 +272,15 @@ def _need(view: StateView, identifier: StudyId) -> Study:
 
 def _facts(view: StateView, identifier: StudyId) -> dict[str, Any]:
     from medfed.hospital.aggregation import plan_of
+    from medfed.ledger.contracts.offices import offices
     from medfed.ledger.contracts.registry import artefacts
     from medfed.ledger.contracts.rounds import round_record
 
     record = _need(view, identifier)
     rounds = [round_record(view, identifier, number) for number in range(record.next_round)]
     models = [entry for entry in artefacts(view) if entry.study == identifier]
-    return {"study": record, "plan": plan_of(view, identifier), "rounds": rounds, "models": models}
+    facts = {"study": record, "plan": plan_of(view, identifier), "rounds": rounds, "models": models}
+    return facts | {"offices": offices(view, record)}
 
 
 def _decline_codes(ledger: Path, identifier: StudyId) -> dict[str, str]:
@@ -291,6 +314,11 @@ def _show(facts: dict[str, Any]) -> None:
     for label, names in (("withdrawn", record.withdrawn), ("expelled", record.expelled)):
         if names:
             click.echo(f"{label:9} {', '.join(names)}")
+    if (held := facts["offices"]) is not None:
+        click.echo(f"key       {held.key_holder}: {held.key.hex() if held.key else 'none published'}")
+        click.echo(f"adding    {', '.join(held.aggregators)}")
+        for vote in held.votes:
+            click.echo(f"vote      {vote.voter}: {vote.successor} follows {vote.leaves}")
     for model in facts["models"]:
         click.echo(f"model     {model.artefact.hex()} (registered by {len(model.endorsers) + 1})")
     click.echo("reveals   only sums over the hospitals, of")

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from medfed.crypto import Entropy, SiteKeys
 from medfed.encoding import digest_of
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Mode, Plan, Protection
 from medfed.federation.plan_file import parse_plan
 from medfed.federation.tables import Table, read_csv
 from medfed.identifiers import Name
 
-__all__ = ["CAUTION", "COLUMNS", "FILES", "heart_plan", "heart_table", "heart_tables", "site_keys"]
+__all__ = ["CAUTION", "COLUMNS", "FILES", "PROTECTIONS", "heart_plan", "heart_table", "heart_tables", "site_keys"]
 
 _NAMES: Final = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca thal num"
 COLUMNS: Final = tuple(_NAMES.split())
@@ -24,13 +24,19 @@ FILES: Final[dict[Name, str]] = {
     "long-beach": "processed.va.data",
     "switzerland": "processed.switzerland.data",
 }
+PROTECTIONS: Final[dict[Mode, Protection]] = {
+    "masked": Protection(),
+    "homomorphic": Protection("homomorphic", "key-holder", ("aggregator",)),
+}
+"""What the demo can show, with the office holders that each needs."""
 CAUTION: Final = "Research data from 1988, shown to explain how MedFed works. Not for the care of patients."
 
 
-def heart_plan() -> Plan:
-    """The plan that ships with the data."""
+def heart_plan(protection: Mode = "masked") -> Plan:
+    """The plan that ships with the data; `protection` says how its updates are protected."""
     text = files("medfed.demo").joinpath("data/heart.toml").read_text(encoding="utf-8")
-    return parse_plan(text, "heart.toml")
+    plan = parse_plan(text, "heart.toml")
+    return plan if protection == "masked" else replace(plan, protection=PROTECTIONS[protection])
 
 
 def heart_table(name: Name) -> Table:

@@ -10,16 +10,17 @@ from typing import Any, Final
 from medfed.crypto import system_entropy
 from medfed.demo.few_records import few_records
 from medfed.demo.heart import CAUTION, FILES, heart_plan, heart_tables
-from medfed.demo.place import PASSPHRASE, Place, open_place, prepare_directory
+from medfed.demo.place import PASSPHRASE, Place, open_place, prepare_directory, protection_of
 from medfed.demo.stopwatch import Stopwatch
 from medfed.demo.story import Story
 from medfed.demo.tamper import tamper_with_copy
 from medfed.errors import Refused, Unavailable
 from medfed.federation.metrics import Proportion
 from medfed.federation.model_file import save_model
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Mode, Plan
 from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table
+from medfed.homomorphic import WorkerCipher, need_library
 from medfed.hospital.agent import Agent
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.consent import APPROVE_ALL
@@ -29,6 +30,7 @@ from medfed.identifiers import Name
 from medfed.ledger.contracts.studies import Study
 from medfed.ledger.engine import StateView
 from medfed.simulation.api import LedgerHandle, SimulatedStudy
+from medfed.simulation.consortium import office_holders
 from medfed.simulation.report import write_report
 from medfed.simulation.scheduler import Scheduler
 from medfed.simulation.world import make_site
@@ -51,7 +53,13 @@ class DemoResult:
 
 
 def run_demo(
-    output: Path, *, kill: bool = False, resume: bool = False, report: bool = True, quiet: bool = False
+    output: Path,
+    *,
+    kill: bool = False,
+    resume: bool = False,
+    report: bool = True,
+    quiet: bool = False,
+    protection: Mode = "masked",
 ) -> dict[str, Any] | None:
     """Run the demo in the directory `output` and tell it on standard output; if `quiet`, return its facts instead.
 
@@ -62,8 +70,10 @@ def run_demo(
     started = time.perf_counter()
     if kill and resume:
         raise Refused("kill-or-resume", "--kill and --resume do not go together")
+    if protection == "homomorphic":
+        need_library()
     prepare_directory(output, resume=resume)
-    plan = _impatient() if kill else heart_plan()
+    plan = _impatient(protection) if kill else heart_plan(protection_of(output) if resume else protection)
     tables = heart_tables()
     place = open_place(output, plan)
     try:
@@ -82,20 +92,22 @@ def run_demo(
         place.engine.close()
 
 
-def _impatient() -> Plan:
+def _impatient(protection: Mode) -> Plan:
     from medfed.demo.processes import impatient_plan
 
-    return impatient_plan()
+    return impatient_plan(protection)
 
 
 def _in_process(place: Place, tables: dict[Name, Table], stopwatch: Stopwatch, story: Story) -> Study:
-    """All four agents in this process, each with its own keys, vault and data, on the durable ledger."""
+    """All agents in this process, each with its own keys, vault and data, on the durable ledger."""
     agents: dict[Name, Agent] = {}
     vaults: list[Vault] = []
-    for name, table in tables.items():
+    cipher = WorkerCipher()
+    sites: dict[Name, Table | None] = {**tables, **dict.fromkeys(office_holders(place.plan.protection))}
+    for name, table in sites.items():
         keys = place.consortium.keys[name]
         vaults.append(Vault(place.site(name) / "vault.db", keys.vault_key, system_entropy))
-        site = make_site(keys, vaults[-1], place.blobs, table, APPROVE_ALL, wall_clock, system_entropy)
+        site = make_site(keys, vaults[-1], place.blobs, table, APPROVE_ALL, wall_clock, system_entropy, cipher)
         agents[name] = Agent(site, place.engine)
 
     def observe(view: StateView, study: Study) -> None:
@@ -108,6 +120,7 @@ def _in_process(place: Place, tables: dict[Name, Table], stopwatch: Stopwatch, s
         with stopwatch.measuring():
             return Scheduler(agents, place.engine, idle, observer=observe).run(place.study)
     finally:
+        cipher.close()
         for vault in vaults:
             vault.close()
 
@@ -165,7 +178,7 @@ def _finish(
 
 
 def _bytes_sent(place: Place, ended: Study) -> dict[Name, int]:
-    """Masked updates that each hospital submitted, from the ledger."""
+    """Bytes of protected updates that each hospital submitted, from the ledger."""
     from medfed.ledger.transaction import SignedTransaction, SubmitUpdate
 
     sent = dict.fromkeys(FILES, 0)

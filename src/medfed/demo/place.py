@@ -9,18 +9,19 @@ from typing import Final
 
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import KeystoreCost, SiteKeys, load_keystore, system_entropy
-from medfed.demo.heart import FILES, heart_plan, site_keys
+from medfed.demo.heart import FILES, PROTECTIONS, heart_plan, site_keys
 from medfed.encoding import digest_of
 from medfed.errors import InvalidInput, Refused, Unavailable
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Mode, Plan
 from medfed.hospital.site_directory import create_site, key_path, shared_blobs, wall_clock
 from medfed.identifiers import Name, StudyId
+from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.engines.embedded import EmbeddedEngine
-from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
+from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, office_holders, office_roles
 from medfed.simulation.world import propose_study
 
-__all__ = ["PASSPHRASE", "Place", "demo_keys", "open_place", "prepare_directory"]
+__all__ = ["PASSPHRASE", "Place", "demo_keys", "open_place", "prepare_directory", "protection_of"]
 
 PASSPHRASE: Final = "medfed-demo"  # noqa: S105
 """The demo's keys protect nothing; a real site's passphrase is asked for and never written down."""
@@ -45,7 +46,7 @@ class Place:
 
     @property
     def blobs(self) -> DirectoryBlobs:
-        """Where all agents of this machine keep their masked updates."""
+        """Where all agents of this machine keep their protected updates."""
         return DirectoryBlobs(shared_blobs(self.ledger))
 
     def site(self, name: Name) -> Path:
@@ -75,12 +76,24 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
         raise Unavailable(f"{root}: {error.strerror or error}") from None
 
 
+def protection_of(root: Path) -> Mode:
+    """How the demo that was begun in a directory protects its updates: whose sites are there."""
+    for mode, protection in PROTECTIONS.items():
+        holders = office_holders(protection)
+        if holders and all((root / "sites" / name).is_dir() for name in holders):
+            return mode
+    return "masked"
+
+
 def open_place(root: Path, plan: Plan | None = None) -> Place:
     """Open the directory and make whatever of it is missing: keys, ledger, proposal."""
     plan = plan or heart_plan()
     keys = {name: demo_keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
     organiser = keys.pop(ORGANISER)
-    consortium = make_consortium("heart", keys.values(), organiser, created_ms=0)
+    others: list[tuple[SiteKeys, Role]] = [
+        (demo_keys(root / "sites" / name, name), role) for name, role in office_roles(plan.protection).items()
+    ]
+    consortium = make_consortium("heart", keys.values(), organiser, created_ms=0, others=others)
     ledger = root / "ledger.db"
     sealers = consortium.sealers()
     try:

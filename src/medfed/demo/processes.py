@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from medfed.demo.heart import COLUMNS, FILES, heart_plan
 from medfed.demo.place import PASSPHRASE, Place
 from medfed.errors import Unavailable
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Mode, Plan
 from medfed.identifiers import Name
 from medfed.ledger.contracts.rounds import Round, current_round
 from medfed.ledger.contracts.studies import Study, study_record
+from medfed.simulation.consortium import office_holders
 
 __all__ = ["impatient_plan", "run_with_kill", "write_site_file"]
 
@@ -29,9 +30,9 @@ _ROUND: Final = 6
 """The training round in which the victim dies."""
 
 
-def impatient_plan() -> Plan:
+def impatient_plan(protection: Mode = "masked") -> Plan:
     """The demo's plan with deadlines of seconds, so that nobody waits long for the dead, and fewer rounds."""
-    plan = heart_plan()
+    plan = heart_plan(protection)
     deadlines = replace(
         plan.deadlines, update=2 * _SECOND, confirm=2 * _SECOND, reveal=2 * _SECOND, keying=20 * _SECOND
     )
@@ -46,7 +47,7 @@ def run_with_kill(place: Place, victim: Name, tell: Callable[[str], None]) -> tu
     """
     for name, file in FILES.items():
         write_site_file(place.site(name), file)
-    processes = {name: _start(place, name) for name in FILES}
+    processes = {name: _start(place, name) for name in (*FILES, *office_holders(place.plan.protection))}
     killed: Round | None = None
     end = time.monotonic() + _LIMIT
     try:
@@ -72,7 +73,7 @@ def run_with_kill(place: Place, victim: Name, tell: Callable[[str], None]) -> tu
 
 def _is_the_moment(current: Round, victim: Name) -> bool:
     """In an open training round, whatever has come of it: the victim has not revealed yet."""
-    is_open = current.phase in ("update", "confirm", "reveal")
+    is_open = current.phase in ("update", "confirm", "reveal", "sum", "decrypt")
     return current.kind == "training" and current.number >= _ROUND and is_open and victim not in current.revealed
 
 
@@ -96,7 +97,8 @@ def write_site_file(site: Path, file: str) -> None:
     with as_file(files("medfed.demo").joinpath("data", file)) as path:
         (site / "patients.csv").write_bytes(path.read_bytes())
     columns = ", ".join(f'"{column}"' for column in COLUMNS)
-    text = f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n[[consent.rule]]\ndecision = "approve"\n'
+    consent = '[[consent.rule]]\ndecision = "approve"\nprotections = ["masked", "homomorphic"]\n'
+    text = f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n{consent}'
     (site / "site.toml").write_text(text, encoding="utf-8")
 
 

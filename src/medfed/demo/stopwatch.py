@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from medfed.hospital import aggregation
 from medfed.hospital.duties import choosing, confirming, updating
+from medfed.hospital.duties.adding import AddCiphertexts
+from medfed.hospital.duties.encrypting import SubmitEncryptedUpdate
+from medfed.hospital.duties.opening import OpenSum
 from medfed.ledger.engines.embedded import EmbeddedEngine
 
 __all__ = ["CALLS", "Calls", "Stopwatch"]
@@ -19,14 +22,17 @@ Calls = Sequence[tuple[Any, str, str]]
 
 CALLS: Final[Calls] = (
     (choosing, "contribution", "training"),
-    (updating, "mask_update", "encryption"),
     (choosing, "encode_vector", "encryption"),
+    (updating, "mask_update", "encryption"),
+    (SubmitEncryptedUpdate, "_encrypted", "encryption"),
+    (AddCiphertexts, "perform", "encryption"),
+    (OpenSum, "perform", "encryption"),
     (aggregation, "unmask_sum", "encryption"),
     (confirming, "make_escrow", "encryption"),
     (EmbeddedEngine, "submit", "ledger"),
     (EmbeddedEngine, "view", "ledger"),
 )
-"""Training with statistics and evaluation, masking and escrow, and the ledger's engine."""
+"""Training with statistics and evaluation; masking and escrow, or encrypting, adding and opening; the engine."""
 
 
 class Stopwatch:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from msgspec import UNSET
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +66,11 @@ class Story:
         self._title("They agree on a plan")
         self.say(plan.purpose.title)
         self.say(f"{check.inputs} inputs, {plan.training.rounds} rounds of {plan.training.local.steps} local steps")
-        self.say(f"a hospital sends {check.bytes_sent:,} bytes in all, masked: only sums become known")
+        how = "masked" if plan.protection.mode == "masked" else "encrypted"
+        self.say(f"a hospital sends {check.bytes_sent:,} bytes in all, {how}: only sums become known")
+        if plan.protection.aggregators is not UNSET:
+            adding = " and ".join(plan.protection.aggregators)
+            self.say(f"{adding} adds what it cannot read; {plan.protection.key_holder} opens the sum, and only the sum")
 
     def progress(self, study: Study, plan: Plan) -> None:
         """Where the study is; one line that changes on a terminal, a line a phase elsewhere."""
@@ -122,8 +127,9 @@ class Story:
         study = result.study
         tip = study.ledger.view.tip
         self._title("What it cost and earned")
+        how = "masked" if place.plan.protection.mode == "masked" else "encrypted"
         for name, points in study.rewards.items():
-            self.say(f"{name:12} {points:5} points, {result.bytes_sent[name]:>8,} bytes of masked updates")
+            self.say(f"{name:12} {points:5} points, {result.bytes_sent[name]:>8,} bytes of {how} updates")
         self.say(f"ledger       {tip.height} blocks, {result.ledger_bytes:,} bytes of transactions")
         self.say("seconds      " + ", ".join(f"{part} {spent:.2f}" for part, spent in result.seconds.items()))
         self._title("Anyone can check it")

@@ -179,10 +179,13 @@ class Training(Record, frozen=True):
     """A fall of the federated validation score by more than this rejects the aggregate."""
 
 
+Mode = Literal["masked", "homomorphic"]
+
+
 class Protection(Record, frozen=True):
     """How updates are protected on their way."""
 
-    mode: Literal["masked", "homomorphic"] = "masked"
+    mode: Mode = "masked"
     key_holder: Name | UnsetType = UNSET
     """homomorphic: who has the key that opens sums, and nothing but sums; never an aggregator."""
     aggregators: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=MAX_AGGREGATORS)] | UnsetType = UNSET

@@ -129,4 +129,4 @@ def _passes(value: int, odd: int, twos: int, witness: int) -> bool:
 
 
 PARAMETERS: Final = Parameters(degree=4096, modulus=65506 * 2**32 + 1, special=9007199254429697)
-"""What is used: 48 + 53 = 101 bits at degree 4096, 12 bytes an element on the wire; see decision 0014."""
+"""What is used: 48 + 53 = 101 bits at degree 4096, 12 bytes an element on the wire; see decision 0016."""

@@ -235,7 +235,8 @@ def _send(sink: IO[bytes], data: bytes) -> None:
 def main() -> None:
     """Limit this process, then serve the parent on standard input and output."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    memory = int(sys.argv[1])
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = int(sys.argv[1]) if most == resource.RLIM_INFINITY else min(int(sys.argv[1]), most)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     # What the library prints must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -24,7 +24,7 @@ __all__ = ["FewRecords", "write_report"]
 FewRecords = Sequence[tuple[int, Any, Any]]
 """(training patients kept, own model's figure, federated model's figure), figures with an interval."""
 
-_GROUPS: Final = ("set-up", "updates", "confirmations", "reveals", "the rest")
+_GROUPS: Final = ("set-up", "updates", "confirmations", "reveals", "sums", "the rest")
 _GROUP_OF: Final = {
     "propose-study": "set-up",
     "approve-study": "set-up",
@@ -35,6 +35,10 @@ _GROUP_OF: Final = {
     "confirm-survivors": "confirmations",
     "reveal-seeds": "reveals",
     "reveal-shares": "reveals",
+    "publish-encryption-key": "set-up",
+    "confirm-ciphertext": "confirmations",
+    "publish-ciphertext-sum": "sums",
+    "publish-decryption": "sums",
 }
 
 
@@ -237,13 +241,17 @@ def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
     command = f"medfed ledger verify LEDGER --genesis {study.ledger.genesis_digest}"
     return (
         "<section><h2>Check it yourself</h2><p>Whoever has the ledger can replay every approval, update, confirmation "
-        "and reveal from the genesis on, and with the masked updates compute the model anew. Ask a hospital for the "
-        f"genesis digest over another channel, then run</p><pre>{escape(command)}</pre><table>{rows}</table>"
+        f"and reveal from the genesis on, and with the {_published(study)} compute the model anew. Ask a hospital for "
+        f"the genesis digest over another channel, then run</p><pre>{escape(command)}</pre><table>{rows}</table>"
         "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
         "is used elsewhere. It supports a clinician and never replaces one. The sums that became known are exact: no "
         "noise was added, and hospitals that pool what they know beyond the stated bound learn others' contributions."
         "</p></section>"
     )
+
+
+def _published(study: SimulatedStudy) -> str:
+    return "masked updates" if study.plan.protection.mode == "masked" else "decrypted totals"
 
 
 def _blocks(study: SimulatedStudy) -> list[tuple[float, int, str]]:
