@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.cometbft import needs_cometbft
+from tests.support.links import Links
 from tests.support.network import STUDY, Network, left_over, short_plan
 
+from medfed.demo.heart import FILES
+from medfed.demo.network_figures import throughput
+from medfed.hospital.site_directory import wall_clock
+from medfed.identifiers import Name
+from medfed.ledger.contracts.membership import ChangeAddress, ProposeParticipant, VoteOnParticipant, key_proof_message
 from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engines.cometbft.application import MAX_DRIFT_MS
 
 pytestmark = [needs_cometbft, pytest.mark.slow]
 
@@ -82,3 +90,78 @@ def test_two_of_four_down_stops_it_and_nothing_is_lost(network: Callable[..., Ne
     world.nodes.start("long-beach")
     world.finish()
     world.check(whole=True)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "fast", "slow"])
+def test_a_node_that_lies_or_whose_clock_is_ten_minutes_off_holds_nobody_up(
+    network: Callable[..., Network], wrong: str
+) -> None:
+    def command(name: Name) -> list[str]:
+        right = [sys.executable, "-m", "medfed", "-v", "node", "run"]
+        return right if name != "hungary" else [sys.executable, "-m", "tests.support.wrong_node", wrong]
+
+    world = network(short_plan(3), command=command)
+    world.begin()
+    world.finish()
+    started = world.nodes.client("cleveland")
+    blocks = list(started.blocks())
+    started.close()
+    if wrong != "slow":  # a clock that is behind makes good blocks: time never goes backwards
+        assert "hungary" not in {block.header.proposer for block in blocks}
+    assert max(block.header.time_ms for block in blocks) <= wall_clock() + MAX_DRIFT_MS
+    world.check(whole=True)
+
+
+@pytest.mark.parametrize("here", [("cleveland", "hungary"), ("switzerland",)], ids=["two and two", "three and one"])
+def test_a_partition_that_heals(network: Callable[..., Network], here: tuple[Name, ...]) -> None:
+    links = Links()
+    world = network(short_plan(), route=links.route)
+    world.begin()
+    while world.rounds() < 2:
+        time.sleep(0.05)
+    links.cut(here, tuple(name for name in FILES if name not in here))
+    time.sleep(2.0)
+    heights = [status.height for name in FILES if (status := world.nodes.status(name)) is not None]
+    time.sleep(3.0)
+    later = [status.height for name in FILES if (status := world.nodes.status(name)) is not None]
+    if len(here) == 2:
+        assert later == heights, "a half of the network has gone on by itself"
+    links.mend()
+    world.finish()
+    world.check(whole=True)
+    links.close()
+
+
+def test_a_fifth_hospital_catches_up_is_voted_in_and_makes_blocks(network: Callable[..., Network]) -> None:
+    world = network(short_plan())
+    world.without_agents()
+    world.nodes.start()
+    world.nodes.wait_connected()
+    client = world.nodes.client("cleveland")
+    assert throughput(client, world.organiser, 5_000) > 0
+    keys = world.add("fifth")
+    began = time.monotonic()
+    world.nodes.start("fifth")
+    world.nodes.wait_level(client.view().tip.height)
+    assert time.monotonic() - began < 30
+    joined = world.nodes.status("fifth")
+    assert joined is not None
+    assert joined.state_digest == client.view().tip.state_digest
+
+    message = key_proof_message(client.view().chain, "fifth", keys.signing_key.public, keys.sealing_key.public)
+    proof = keys.signing_key.sign(message)
+    proposal = ProposeParticipant("fifth", "hospital", keys.signing_key.public, keys.sealing_key.public, "", proof)
+    world.send(client, world.consortium.keys["cleveland"], proposal)
+    for name in ("hungary", "long-beach"):
+        world.send(client, world.consortium.keys[name], VoteOnParticipant("fifth", True))
+    world.nodes.kill("hungary")  # of five, one may be down
+    height = client.view().tip.height
+    while "fifth" not in {block.header.proposer for block in client.blocks(height + 1)}:
+        world.send(client, world.organiser, ChangeAddress("host"))
+        assert client.view().tip.height < height + 40
+    own = world.nodes.client("fifth")
+    world.send(own, keys, ChangeAddress("here"))
+    own.close()
+    client.close()
+    world.nodes.start("hungary")
+    world.nodes.wait_level(height)

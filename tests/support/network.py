@@ -15,12 +15,18 @@ from msgspec.structs import replace
 from medfed.crypto import SiteKeys
 from medfed.demo.heart import FILES, heart_plan
 from medfed.demo.network import agreed_state, embedded_state, wait_for_study
-from medfed.demo.network_nodes import Nodes
+from medfed.demo.network_nodes import Nodes, free_ports
 from medfed.demo.place import demo_keys
 from medfed.federation.plan import Plan
 from medfed.hospital.site_directory import wall_clock
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engines.cometbft.configuration import node_id
+from medfed.ledger.engines.cometbft.engine import PoolEngine
+from medfed.ledger.transaction import Anchor, Body, Transaction, sign
+from medfed.ledger.transition import next_sequence
+from medfed.node.founding import found_node
+from medfed.node.node_file import NodeFile, load_node_file, save_node_file
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
 from medfed.simulation.world import propose_study
 
@@ -102,6 +108,30 @@ class Network:
         if whole:
             assert model == embedded_state(self.consortium, self.organiser, self.plan, STUDY)[0]
         return model
+
+    def without_agents(self) -> None:
+        """The test signs for everybody itself."""
+        for name in FILES:
+            site = self.nodes.site(name)
+            save_node_file(site, replace(load_node_file(site), agent=False))
+
+    def add(self, name: Name) -> SiteKeys:
+        """A new hospital's site and node; it knows the others, and they do not know it."""
+        keys = demo_keys(self.nodes.site(name), name)
+        homes = {other: self.nodes.site(other) / "node" / "cometbft" for other in FILES}
+        peers = [f"{node_id(home)}@{load_node_file(self.nodes.site(other)).listen}" for other, home in homes.items()]
+        listen = f"127.0.0.1:{free_ports(1)[0]}"
+        found_node(self.nodes.site(name), self.consortium.genesis, NodeFile(listen, tuple(peers), agent=False))
+        return keys
+
+    @staticmethod
+    def send(engine: PoolEngine, keys: SiteKeys, body: Body) -> None:
+        """Sign as a participant and submit; it must be accepted."""
+        view = engine.view()
+        anchor = Anchor(view.tip.height, view.tip.block)
+        transaction = Transaction(view.chain, keys.name, next_sequence(view, keys.name), anchor, body)
+        (receipt,) = engine.submit(sign(transaction, keys.signing_key))
+        assert receipt.accepted, receipt
 
     def processes_of(self, name: Name) -> dict[str, int]:
         """The process numbers of one hospital: its node, its CometBFT, its agent."""

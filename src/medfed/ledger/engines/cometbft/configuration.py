@@ -226,6 +226,7 @@ def _config(settings: NodeSettings, sockets: Sockets) -> str:
             "laddr": f"tcp://{settings.listen}",
             "external_address": settings.external,
             "persistent_peers": ",".join(settings.peers),
+            "pex": False,  # nobody is dialled but those whom node.toml names
             "addr_book_strict": False,
             "allow_duplicate_ip": True,
             "flush_throttle_timeout": "2ms",
