@@ -114,6 +114,12 @@ def test_noisy_sums_are_centred() -> None:
     assert decode_sum(manifest, _sum(vectors), (3, 3), 3)["v"].tolist() == [3 * top, -3 * top, -3]
 
 
+def test_noise_that_is_not_whole_is_refused() -> None:
+    for noise in (np.array([0.5, 0.0, 0.0]), np.zeros(3), np.array([True, False, True])):
+        with pytest.raises(InvalidInput, match="whole-number noise"):
+            encode_vector(FIXED, {"w": np.zeros(3)}, (1, 3), 3, noise={"w": noise}, noise_bound=10)  # type: ignore[dict-item]
+
+
 def test_noise_is_added_in_steps_after_rounding() -> None:
     noise = np.array([5, -7, 0])
     clean, _ = encode_vector(FIXED, {"w": np.array([1.0, -1.0, 16.0])}, (1, 3), 3, noise_bound=10)

@@ -75,6 +75,13 @@ def test_a_bad_entry_is_invalid_input(fields: tuple[Any, ...]) -> None:
         Entry(*fields)
 
 
+@pytest.mark.parametrize("kind", ["fixed", "count", "noisy"])
+@pytest.mark.parametrize("bound", [float("inf"), -float("inf"), float("nan")])
+def test_a_bound_must_be_finite(kind: Any, bound: float) -> None:
+    with pytest.raises(InvalidInput, match="finite"):
+        Entry("a", kind, 1, bound)
+
+
 def test_bad_bytes_are_invalid_input_too() -> None:
     data = encode(("medfed", 1))
     with pytest.raises(InvalidInput):
