@@ -14,7 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-SUBJECTS = {"secure-sum": "secure_sum", "ledger": "ledger", "job": "job", "growth": "growth"}
+SUBJECTS = {
+    "secure-sum": "secure_sum",
+    "ledger": "ledger",
+    "job": "job",
+    "growth": "growth",
+    "alignment": "alignment",
+}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

@@ -12,7 +12,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from medfed.crypto import Entropy, commit, hash_to_element, multiply, random_element
+from medfed.alignment.blinding import blind_list, elements_of
+from medfed.crypto import Entropy, commit, hash_to_element, random_element
 from medfed.encoding import Record, digest_of, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest
@@ -81,19 +82,23 @@ def inputs_commitment(salt: bytes, entries: Sequence[bytes]) -> Digest:
     return commit(salt, encode(tuple(entries)))
 
 
-def prepare_list(entries: Sequence[bytes], length: int, domain: bytes, scalar: bytes, entropy: Entropy) -> PreparedList:
+def prepare_list(
+    entries: Sequence[bytes], length: int, domain: bytes, scalar: bytes, entropy: Entropy, workers: int | None = None
+) -> PreparedList:
     """Hash, blind, pad to `length` and shuffle.
 
     Args:
         entries: as `normalise` gives them.
         scalar: this attempt's secret; never used for another list of one's own.
+        workers: as in `blind_list`.
 
     Raises:
         InvalidInput: more entries than `length`.
     """
     if len(entries) > length:
         raise InvalidInput(f"alignment list: {len(entries)} entries do not fit into {length}")
-    elements = [multiply(scalar, hash_to_element(entry, domain)) for entry in entries]
+    hashed = b"".join(hash_to_element(entry, domain) for entry in entries)
+    elements = elements_of(blind_list(scalar, hashed, len(entries), workers))
     elements += [random_element(entropy) for _ in range(length - len(entries))]
     order = _shuffled(length, entropy)
     listed = b"".join(elements[index] for index in order)
