@@ -12,7 +12,7 @@ from medfed.cli.output import print_json
 from medfed.errors import Refused
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--output", type=PATH, default=Path("medfed-demo"), show_default=True, help="Where everything is kept.")
 @click.option("--kill", is_flag=True, help="Run agents as processes and kill one in the middle of a round.")
 @click.option("--resume", is_flag=True, help="Go on with a demo that was killed.")
@@ -26,7 +26,9 @@ from medfed.errors import Refused
     help="How updates are protected; homomorphic needs medfed[he].",
 )
 @as_json
+@click.pass_context
 def demo(
+    context: click.Context,
     output: Path,
     kill: bool,
     resume: bool,
@@ -36,6 +38,8 @@ def demo(
     as_json: bool,
 ) -> None:
     """Four hospitals train a heart-disease model together, on 920 real patients."""
+    if context.invoked_subcommand is not None:
+        return
     if network:
         from medfed.demo.network import run_network_demo
 
@@ -49,4 +53,20 @@ def demo(
 
     facts = run_demo(output, kill=kill, resume=resume, report=not no_report, quiet=as_json, protection=protection)
     if facts is not None:
+        print_json(facts)
+
+
+@demo.command()
+@click.option("--data", type=PATH, required=True, metavar="DIR", help="The CSV files of the eICU demo set.")
+@click.option("--output", type=PATH, default=Path("medfed-records-demo"), show_default=True, help="Where it is kept.")
+@as_json
+def records(data: Path, output: Path, as_json: bool) -> None:
+    """Import, align, train, diagnose, correct, follow up and train again, on 2,500 real stays in intensive care.
+
+    The eICU Collaborative Research Database demo is free under the ODbL and no part of MedFed.
+    """
+    from medfed.demo.records_tour import run_records_demo
+
+    facts = run_records_demo(data, output, quiet=as_json)
+    if as_json:
         print_json(facts)

@@ -46,7 +46,7 @@ class Story:
     def hospitals(self, prepared: Mapping[Name, PreparedData]) -> None:
         """Who takes part."""
         total = sum(len(part) for part in prepared.values())
-        self._title(f"Four hospitals, {total} patients")
+        self.title(f"Four hospitals, {total} patients")
         for name in sorted(prepared):
             part = prepared[name]
             ill = int(np.count_nonzero(part.targets > 0.5))
@@ -56,14 +56,14 @@ class Story:
 
     def consortium(self, place: Place) -> None:
         """How they come together."""
-        self._title("They found a consortium, without a server")
+        self.title("They found a consortium, without a server")
         self.say(f"genesis  {place.engine.genesis.digest.hex()}")
         self.say("Each has its own keys, encrypted vault and data; they meet only on the ledger.")
 
     def plan(self, plan: Plan) -> None:
         """What they agree on."""
         check = check_plan(plan)
-        self._title("They agree on a plan")
+        self.title("They agree on a plan")
         self.say(plan.purpose.title)
         self.say(f"{check.inputs} inputs, {plan.training.rounds} rounds of {plan.training.local.steps} local steps")
         how = "masked" if plan.protection.mode == "masked" else "encrypted"
@@ -85,7 +85,7 @@ class Story:
 
     def trained(self, study: SimulatedStudy) -> None:
         """How training went."""
-        self._title("They train together")
+        self.title("They train together")
         rows = [row for row in study.history() if row["score"] == row["score"]]
         shown = [rows[at] for at in sorted({0, 1, len(rows) // 4, len(rows) // 2, len(rows) - 1})] if rows else []
         for row in shown:
@@ -95,7 +95,7 @@ class Story:
 
     def comparison(self, study: SimulatedStudy) -> None:
         """Each hospital's own model, the federated and the pooled one."""
-        self._title("Is the common model better than one's own? On test patients:")
+        self.title("Is the common model better than one's own? On test patients:")
         found = {(row.model, row.patients): row.evaluation.summary() for row in study.comparison()}
         names = sorted(study.prepared)
         for metric in ("accuracy", "AUC"):
@@ -118,7 +118,7 @@ class Story:
 
     def few(self, rows: Sequence[tuple[int, Proportion, Proportion]]) -> None:
         """The learning curve of a hospital with few records."""
-        self._title("A hospital with few records: accuracy on its own test patients")
+        self.title("A hospital with few records: accuracy on its own test patients")
         for kept, own, joint in rows:
             self.say(f"{kept:>3} patients kept   own {_figure(own)}   federated {_figure(joint)}")
 
@@ -126,24 +126,25 @@ class Story:
         """Points, bytes, times, how to verify, and the tampering."""
         study = result.study
         tip = study.ledger.view.tip
-        self._title("What it cost and earned")
+        self.title("What it cost and earned")
         how = "masked" if place.plan.protection.mode == "masked" else "encrypted"
         for name, points in study.rewards.items():
             self.say(f"{name:12} {points:5} points, {result.bytes_sent[name]:>8,} bytes of {how} updates")
         self.say(f"ledger       {tip.height} blocks, {result.ledger_bytes:,} bytes of transactions")
         self.say("seconds      " + ", ".join(f"{part} {spent:.2f}" for part, spent in result.seconds.items()))
-        self._title("Anyone can check it")
+        self.title("Anyone can check it")
         self.say(f"ledger head  {tip.height}:{tip.block.hex()}")
         program = "medfed" if shutil.which("medfed") else sys.argv[0]
         self.say(f"{program} ledger verify {place.ledger} --blobs {place.ledger}.blobs \\")
         self.say(f"  --genesis {study.ledger.genesis_digest}")
         self.say(f"one bit changed in a copy, and verification says:\n    {result.tampering or 'NOTHING'}")
-        self._title("Results")
+        self.title("Results")
         if report:
             self.say(f"report       {place.root / 'report.html'}")
         self.say(f"model        {place.root / 'heart.safetensors'}")
 
-    def _title(self, text: str) -> None:
+    def title(self, text: str) -> None:
+        """A new part of the story."""
         self._console.print(f"\n[bold]{text}[/bold]")
 
 
