@@ -95,6 +95,24 @@ def parameters(data: bytes, folder: Path) -> None:
     assert [array.shape for array in found.values()] == list(found.shapes.values())
 
 
+def parameters_header(data: bytes, folder: Path) -> None:
+    """The header of the same file, with its length put right, before the same values."""
+    whole = state().parameters.save()
+    data += b" " * (-len(data) % 8)
+    parameters(len(data).to_bytes(8, "little") + data + whole[8 + int.from_bytes(whole[:8], "little") :], folder)
+
+
+def model_header(data: bytes, folder: Path) -> None:
+    """The header of a model's file, with its length put right, before the same values."""
+    whole = encode_model(model())
+    data += b" " * (-len(data) % 8)
+    model_file(len(data).to_bytes(8, "little") + data + whole[8 + int.from_bytes(whole[:8], "little") :], folder)
+
+
+def _header_of(file: bytes) -> bytes:
+    return file[8 : 8 + int.from_bytes(file[:8], "little")].rstrip()
+
+
 def model_file(data: bytes, folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(data)
@@ -227,6 +245,8 @@ def _cells() -> Sequence[bytes]:
 
 TARGETS = (
     Target("parameters", parameters, lambda: [state().parameters.save()]),
+    Target("parameters-header", parameters_header, lambda: [_header_of(state().parameters.save())], "json"),
+    Target("model-header", model_header, lambda: [_header_of(encode_model(model()))], "json", cost=2),
     Target("model-file", model_file, lambda: [encode_model(model())], cost=2),
     Target("model-parts", model_parts, lambda: [_attached()], "msgpack", cost=2),
     Target("learning-state", learning_state, lambda: [state().save()], "msgpack"),

@@ -175,8 +175,9 @@ def _check_shapes(shapes: Mapping[str, Shape]) -> int:
     for name, shape in shapes.items():
         if not _NAME.match(name):
             raise InvalidInput(f"parameter name {name[:80]!r}: expected 1 to 200 of A-Z, a-z, 0-9, '_', '.', '-'")
-        if len(shape) > _MAX_DIMENSIONS or any(length < 1 for length in shape):
-            raise InvalidInput(f"parameter {name}: expected at most {_MAX_DIMENSIONS} lengths >= 1, found {shape}")
+        if len(shape) > _MAX_DIMENSIONS or any(not 1 <= length <= MAX_PARAMETERS for length in shape):
+            found = str(shape)[:80]  # a file may write lengths of thousands of digits
+            raise InvalidInput(f"parameter {name}: expected at most {_MAX_DIMENSIONS} lengths >= 1, found {found}")
         size += math.prod(shape)
     if size > MAX_PARAMETERS:
         raise InvalidInput(f"parameters: expected at most {MAX_PARAMETERS} values, found {size}")

@@ -172,3 +172,11 @@ def test_wrong_lengths_and_types_are_refused():
         Parameters.from_arrays({})
     with pytest.raises(InvalidInput, match="float32"):
         Parameters({"w": (2,)}, np.zeros(2))  # type: ignore[arg-type]
+
+
+def test_lengths_of_thousands_of_digits_are_refused_in_a_short_message() -> None:
+    header = b'{"a":{"dtype":"F32","shape":[' + b",".join([b"9" * 4_000] * 8) + b'],"data_offsets":[0,4]}}'
+    header += b" " * (-len(header) % 8)
+    with pytest.raises(InvalidInput, match="parameter a: expected at most 8 lengths") as caught:
+        Parameters.load(len(header).to_bytes(8, "little") + header)
+    assert len(str(caught.value)) < 300
