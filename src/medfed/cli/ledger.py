@@ -30,16 +30,22 @@ def ledger() -> None:
 @click.option("--genesis", metavar="DIGEST", help="The genesis digest that you know of; without it any genesis passes.")
 @click.option("--seen", metavar="HEIGHT:ID", help="A block that you have seen: catches a ledger that was cut short.")
 @click.option("--blobs", type=PATH, metavar="DIR", help="Compute every study's result again from these blobs.")
+@click.option("--votes", type=PATH, metavar="FILE", help="A network's votes for the last block: medfed node prove.")
 @as_json
-def verify(path: Path, genesis: str | None, seen: str | None, blobs: Path | None, as_json: bool) -> None:
+def verify(
+    path: Path, genesis: str | None, seen: str | None, blobs: Path | None, votes: Path | None, as_json: bool
+) -> None:
     """Replay a ledger file or an exported ledger and check everything. Exits 5 where something was changed."""
     found, made, state = _verify(path, genesis, seen)
+    signed = _count_votes(path, votes) if votes is not None else None
     recomputed = _recompute(made, state, found, blobs) if blobs is not None else {}
     if as_json:
-        print_json({"verified": found, "recomputed": recomputed})
+        print_json({"verified": found, "recomputed": recomputed} | ({"votes": signed} if signed is not None else {}))
         return
     click.echo(f"verified  {found.blocks} blocks, {found.transactions} transactions ({found.refused} refused)")
     click.echo(f"genesis   {found.chain.hex()}\nhead      {found.tip.height}:{found.tip.block.hex()}")
+    if signed is not None:
+        click.echo(f"votes     {signed} validators have signed the head, more than two thirds")
     for study, phase in recomputed.items():
         click.echo(f"computed  study {study}: its agreed result follows from what was published ({phase})")
     if genesis is None:
@@ -176,6 +182,20 @@ def _verify(path: Path, genesis: str | None, seen: str | None) -> tuple[Verifica
         found = verify_store(path, expected, anchor, progress)
     with open_store(path) as store:
         return found, store.genesis, store.load_state()[0]
+
+
+def _count_votes(path: Path, votes: Path) -> int:
+    from medfed.encoding import decode
+    from medfed.input_file import read_input
+    from medfed.ledger.archive import is_archive, read_archive
+    from medfed.ledger.engines.cometbft.commit_proof import CommitProof, verify_commit
+
+    proof = decode(read_input(votes, 1 << 20, str(votes)), CommitProof)
+    if is_archive(path):
+        made, blocks, _ = read_archive(path)
+        return verify_commit(made, blocks, proof)
+    with open_store(path) as store, store.reading():
+        return verify_commit(store.genesis, store.blocks(), proof)
 
 
 def _recompute(genesis: Genesis, state: State, found: Verification, directory: Path) -> dict[str, str]:

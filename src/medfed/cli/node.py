@@ -10,6 +10,7 @@ import click
 
 from medfed.cli.options import PATH, as_json, passphrase
 from medfed.cli.output import print_json
+from medfed.errors import Refused
 
 _site = click.option("--site", type=PATH, required=True, metavar="DIR", help="The site directory of the hospital.")
 
@@ -69,6 +70,23 @@ def run(site: Path) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     signal.signal(signal.SIGINT, lambda number, frame: stop.set())
     run_node(site, passphrase(f"Passphrase of {site}"), stop)
+
+
+@node.command()
+@_site
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="A new file for the votes.")
+def prove(site: Path, output: Path) -> None:
+    """Write down the votes for the last block, for `medfed ledger verify --votes`. The node must run."""
+    from medfed.encoding import encode
+    from medfed.node.status import last_votes
+
+    height, proof = last_votes(site)
+    try:
+        with output.open("xb") as file:
+            file.write(encode(proof))
+    except FileExistsError:
+        raise Refused("file-exists", f"{output}: a file of this name exists") from None
+    click.echo(f"votes     {len(proof.votes)} for block {height}, in {output}")
 
 
 @node.command()

@@ -10,12 +10,13 @@ from typing import Any
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, Unavailable
 from medfed.identifiers import Digest, Height
+from medfed.ledger.engines.cometbft.commit_proof import CommitProof, proof_from_answer
 from medfed.ledger.engines.cometbft.configuration import find_sockets
 from medfed.ledger.engines.cometbft.rpc import RpcClient
 from medfed.ledger.store import reading
 from medfed.node.node_file import ledger_path, node_directory
 
-__all__ = ["NodeStatus", "is_locked", "node_status"]
+__all__ = ["NodeStatus", "is_locked", "last_votes", "node_status"]
 
 
 class NodeStatus(Record):
@@ -71,6 +72,26 @@ def node_status(site: Path) -> NodeStatus:
         peers=peers,
         problem=problem,
     )
+
+
+def last_votes(site: Path) -> tuple[Height, CommitProof]:
+    """The last block's height and the network's votes for it.
+
+    Raises:
+        Unavailable: the node does not run, or has no block yet.
+    """
+    with reading(ledger_path(site)) as store:
+        tip = store.load_state()[1]
+        last = next(store.blocks(tip.height), None) if tip.height else None
+    if last is None:
+        raise Unavailable(f"{site}: there is no block yet, and so no votes")
+    rpc = RpcClient(str(find_sockets(node_directory(site)).rpc))
+    try:
+        return tip.height, proof_from_answer(rpc.commit(last.header.engine_height + 1))
+    except InvalidInput as error:
+        raise Unavailable(f"the votes are not there yet, try again: {error}") from None
+    finally:
+        rpc.close()
 
 
 def is_locked(path: Path) -> bool:
