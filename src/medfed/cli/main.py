@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "demo": "Four hospitals train a model together, on real data.",
     "diagnose": "Find similar cases and ask the network.",
     "follow-up": "Write down how it went; a good course makes a new case.",
+    "imaging": "Import pictures with findings and check them.",
     "keys": "Create and look at a site's keys.",
     "ledger": "Verify, read and move a ledger.",
     "model": "Use a released model.",
