@@ -303,6 +303,20 @@ def test_simulate_says_in_one_line_that_tenseal_is_absent(monkeypatch: pytest.Mo
         simulate(encrypted_plan(), {name: patients(name) for name in NAMES}, progress=False)
 
 
+def test_a_hospital_without_tenseal_declines_rather_than_falling_silent(
+    cipher: NativeCipher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medfed.hospital.duties import joining
+
+    world = _world(cipher)
+    monkeypatch.setattr(joining, "is_available", lambda: False)
+    world.agents["gamma"].step()
+    monkeypatch.undo()
+    assert _study(world).declined == ("gamma",)
+    assert world.run().phase == "completed"
+    assert _study(world).roster == ("alpha", "beta", "delta")
+
+
 def test_the_schedule_does_not_matter(cipher: NativeCipher) -> None:
     totals: set[tuple[bytes, ...]] = set()
     for seed in range(4):

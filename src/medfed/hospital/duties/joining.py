@@ -13,6 +13,7 @@ from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.prepared import cases_root, schema_digest
 from medfed.federation.study import initial_state
+from medfed.homomorphic import is_available
 from medfed.hospital.aggregation import plan_of
 from medfed.hospital.consent import Decision, decide
 from medfed.hospital.progress import study_key
@@ -71,6 +72,8 @@ class AnswerProposal:
             return DeclineStudy(study.study, decision.code)
         if site.prepared(plan).examples < plan.participation.min_examples:
             return DeclineStudy(study.study, "too-few-examples")
+        if plan.protection.mode == "homomorphic" and not is_available():
+            return DeclineStudy(study.study, "no-encryption-library")
         if isinstance(plan.labelling, Labelling):
             reason = reason_to_decline(site, plan, study.study)
             if reason is not None:
