@@ -22,7 +22,7 @@ def model() -> None:
 @as_json
 def card(file: Path, as_json: bool) -> None:
     """Print what a model is, from which study, how good, and its limits."""
-    from medfed.federation.model_file import StudentCard, load_model
+    from medfed.federation.model_file import NoiseCard, StudentCard, load_model
 
     found = load_model(file)
     if as_json:
@@ -31,6 +31,9 @@ def card(file: Path, as_json: bool) -> None:
     one = found.card
     click.echo(f"{one.title}\nmodel     {found.digest.hex()}\nplan      {one.plan.hex()}\ntask      {one.task}")
     click.echo(f"use       {one.intended_use}\nhospitals {', '.join(one.hospitals)}\nrounds    {one.aggregates}")
+    if isinstance(one.noise, NoiseCard):
+        promise = one.noise
+        click.echo(f"privacy   ε {promise.epsilon:g} at δ {promise.delta:g} for a {promise.unit}, whatever the data")
     if isinstance(one.student, StudentCard):
         one_of = one.student
         click.echo(f"labels    {one_of.labels} of {one_of.queries}, {one_of.mechanism}, {one_of.teachers} voters")

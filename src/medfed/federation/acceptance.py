@@ -62,7 +62,7 @@ def absorb_training(
         verdict, after = "score", _back_to_trusted(state)
     else:
         verdict, after = _step(plan, judged, mean, norm, share)
-    clipped = int(sums["clipped"][0])
+    clipped = int(sums["clipped"][0]) if "clipped" in sums else 0  # beside noise it is not counted
     record = RoundRecord(r, verdict, evaluation.examples, evaluation.preference, evaluation.score, clipped, norm)
     accepted = verdict == "accepted"
     history = (*state.history, record)

@@ -24,18 +24,20 @@ from medfed.errors import InvalidInput, Unavailable
 from medfed.federation.features import Standardisation, encode_features, read_features
 from medfed.federation.figures import Evaluation
 from medfed.federation.learning_state import LearningState
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.study import learner_of, released_parameters
 from medfed.federation.tables import TableSource, table_from
 from medfed.identifiers import Digest, sha256
 from medfed.input_file import read_input
 from medfed.models.parameters import Parameters
+from medfed.privacy.account import DELTA_STEP, EPSILON_STEP
 
 __all__ = [
     "MAX_FILE_BYTES",
     "Model",
     "ModelCard",
+    "NoiseCard",
     "StudentCard",
     "decode_model",
     "encode_model",
@@ -48,6 +50,16 @@ MAX_FILE_BYTES: Final = 4 << 30
 _KEY: Final = "medfed"
 """One metadata key holds everything, so that equal models have equal bytes whatever order a writer gives keys."""
 _MAX_HEADER: Final = 16 << 20
+
+
+class NoiseCard(Record):
+    """What the training promised, whatever the data were."""
+
+    unit: str
+    epsilon: float
+    delta: float
+    attended: Annotated[int, Meta(ge=1)]
+    """For a patient who was at no more than so many of the hospitals."""
 
 
 class StudentCard(Record):
@@ -91,6 +103,8 @@ class ModelCard(Record):
         "Learned from the participating hospitals' patients as the plan describes them; elsewhere it must be "
         "validated first. It supports a decision and never makes one."
     )
+    noise: NoiseCard | UnsetType = UNSET
+    """Only of a model that was trained with differential privacy."""
     student: StudentCard | UnsetType = UNSET
     """Only of a labelling study's student."""
 
@@ -148,8 +162,16 @@ def model_of(plan: Plan, state: LearningState) -> Model:
         aggregates=state.best.trained if is_best and state.best else state.trained,
         validation=state.validation if state.test is not None or is_best else None,
         test=state.test,
+        noise=_noise_card(plan),
     )
     return Model(plan, state.standardisation, released_parameters(plan, state), card)
+
+
+def _noise_card(plan: Plan) -> NoiseCard | UnsetType:
+    noise = plan.noise
+    if not isinstance(noise, TrainingNoise):
+        return UNSET
+    return NoiseCard(noise.unit, noise.epsilon / EPSILON_STEP, noise.delta / DELTA_STEP, noise.attended)
 
 
 def encode_model(model: Model) -> bytes:

@@ -12,6 +12,7 @@ from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, s
 from medfed.ledger.contracts.terms import MAX_AGGREGATORS, CiphertextTerms, Deadlines, RewardPolicy, Step, Terms
 from medfed.models.dataset import Task
 from medfed.models.settings import LocalTraining, MlpModel, ModelSettings
+from medfed.privacy.dp_sum import LatticeChoice
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -209,6 +210,33 @@ class Participation(Record, frozen=True):
     max_attempts: Annotated[int, Meta(ge=1, le=64)] = 3
 
 
+class TrainingNoise(Record, frozen=True):
+    """Differential privacy for an ordinary study: each hospital's L2 clip, and Skellam noise in the masked sum."""
+
+    unit: Literal["hospital", "patient"]
+    """What the promise protects: a hospital's whole contribution, or any change to one patient's data."""
+    clip: Annotated[float, Meta(gt=0)]
+    """C: the L2 norm that a hospital's weighted update may have; every hospital weighs the same."""
+    multiplier: Annotated[float, Meta(gt=0)]
+    """Standard deviation of the noise on a coordinate of the sum over C."""
+    lattice: LatticeChoice
+    """The integers that values and noise lie on; `study check` says which ones do."""
+    epsilon: Annotated[int, Meta(ge=1, lt=2**53)]
+    """What all rounds may cost, in millionths."""
+    delta: Annotated[int, Meta(ge=1, lt=10**15)]
+    """In units of 10^-15."""
+    spare: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    """Rounds more than planned that may be released, should rounds fail."""
+    dropouts: Annotated[int, Meta(ge=0, le=49)] = 0
+    colluding: Annotated[int, Meta(ge=1, le=49)] = 1
+    attended: Annotated[int, Meta(ge=1, le=50)] = 1
+    """k: the most hospitals that one patient may have been at."""
+    patient_clip: Annotated[float, Meta(ge=0)] = 0.0
+    """Above 0 (DP-SGD): a round is one step, and each patient's gradient is clipped to this before they add up."""
+    divisor: Annotated[int, Meta(ge=1, le=10_000_000)] = 1
+    """What each hospital divides the sum of its patients' gradients by: a number in the plan, not one of its own."""
+
+
 class Student(Record, frozen=True):
     """The model that a labelling study releases: trained on public cases with the labels that the votes gave them."""
 
@@ -295,6 +323,8 @@ class Plan(Record, frozen=True):
     """Only in a labelling study."""
     aligned: Aligned | UnsetType = UNSET
     """Only where the training sets come from alignments."""
+    noise: TrainingNoise | UnsetType = UNSET
+    """Only in a study that is trained with differential privacy."""
 
     @property
     def digest(self) -> Digest:
@@ -329,6 +359,8 @@ class Plan(Record, frozen=True):
         """The contract's side of this plan; `initial` is the digest of the starting learning state."""
         people, labelling = self.participation, self.labelling
         steps = (Step("statistics"), Step("training", self.training.rounds), Step("evaluation"))
+        if isinstance(self.noise, TrainingNoise):
+            steps = (Step("training", self.training.rounds),)  # every exact count would tell of a patient
         if isinstance(labelling, Labelling):
             steps = (Step("votes", labelling.batches * stages_of(labelling.noise)),)
         return Terms(

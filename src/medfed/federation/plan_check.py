@@ -12,7 +12,8 @@ from msgspec import UNSET
 
 from medfed.federation.durations import duration_words
 from medfed.federation.labelling_check import labelling_entries, labelling_reveals, labelling_warnings
-from medfed.federation.plan import Labelling, Plan
+from medfed.federation.noise_check import noise_reveals, noise_warnings
+from medfed.federation.plan import Labelling, Plan, TrainingNoise
 from medfed.federation.plan_rules import update_elements, verify_plan
 from medfed.federation.study import round_manifest
 from medfed.homomorphic import Layout, envelope_size
@@ -114,9 +115,21 @@ def check_plan(plan: Plan) -> PlanCheck:
             (name, f"{duration_words(getattr(plan.deadlines, name))} {_what(plan, name, what)}")
             for name, what in _PHASES
         ),
-        reveals=tuple(_reveals(plan) if labelling is None else labelling_reveals(plan, labelling)),
-        warnings=tuple(_warnings(plan, rounds) if labelling is None else labelling_warnings(plan, labelling)),
+        reveals=tuple(_revealed(plan)),
+        warnings=tuple(_warned(plan, rounds)),
     )
+
+
+def _revealed(plan: Plan) -> list[str]:
+    if isinstance(plan.labelling, Labelling):
+        return labelling_reveals(plan, plan.labelling)
+    return noise_reveals(plan, plan.noise) if isinstance(plan.noise, TrainingNoise) else _reveals(plan)
+
+
+def _warned(plan: Plan, rounds: tuple[RoundCost, ...]) -> list[str]:
+    if isinstance(plan.labelling, Labelling):
+        return labelling_warnings(plan, plan.labelling)
+    return noise_warnings(plan, plan.noise) if isinstance(plan.noise, TrainingNoise) else _warnings(plan, rounds)
 
 
 def _what(plan: Plan, phase: str, masked: str) -> str:
@@ -125,6 +138,8 @@ def _what(plan: Plan, phase: str, masked: str) -> str:
 
 def _rounds(plan: Plan, others: int) -> tuple[RoundCost, ...]:
     count = plan.training.rounds
+    if isinstance(plan.noise, TrainingNoise):
+        return (_cost(plan, "training", count, others),)
     return tuple(_cost(plan, kind, count if kind == "training" else 1, others) for kind in _KINDS)
 
 

@@ -27,7 +27,9 @@ from medfed.federation.plan import (
     NumberFeature,
     Plan,
     SurvivalTarget,
+    TrainingNoise,
 )
+from medfed.federation.private_training import noise_problems
 from medfed.models.settings import CoxModel, MlpModel
 
 __all__ = [
@@ -86,6 +88,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         _deadlines,
         _sizes,
         _labelling,
+        _noise,
     )
     return [problem for rule in rules for problem in rule(plan)]
 
@@ -267,9 +270,17 @@ def _labelling(plan: Plan) -> Iterator[Problem]:
         yield Problem(path, sentence)
 
 
-def _splits(plan: Plan) -> Iterator[Problem]:
-    if isinstance(plan.labelling, Labelling):  # nothing is chosen by validation patients
+def _noise(plan: Plan) -> Iterator[Problem]:
+    if isinstance(plan.noise, TrainingNoise) and isinstance(plan.labelling, Labelling):
+        yield Problem("noise", "a labelling study has noise of its own")
         return
+    for path, sentence in noise_problems(plan):
+        yield Problem(path, sentence)
+
+
+def _splits(plan: Plan) -> Iterator[Problem]:
+    if isinstance(plan.labelling, Labelling) or isinstance(plan.noise, TrainingNoise):
+        return  # nothing is chosen by validation patients
     if plan.data.split is not None or plan.data.validation_fraction > 0:
         return
     training = plan.training

@@ -23,11 +23,13 @@ from medfed.errors import InvalidInput
 from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
 from medfed.federation.learning_state import LearningState, RoundRecord, VoteBook
-from medfed.federation.plan import Labelling, Plan, Protection
+from medfed.federation.plan import Labelling, Plan, Protection, TrainingNoise
 from medfed.federation.prepared import PreparedData
+from medfed.federation.private_training import patient_step, plain_standardisation
 from medfed.federation.splits import Split
 from medfed.federation.statistics import standardisation_from, statistics_contribution, statistics_entries
 from medfed.federation.strategies import Memory, strategy_for
+from medfed.federation.strategies.strategy import UPDATE
 from medfed.identifiers import Name
 from medfed.ledger.contracts.terms import RoundKind
 from medfed.models.dataset import Dataset
@@ -85,7 +87,9 @@ def initial_state(plan: Plan) -> LearningState:
     """
     parameters = learner_of(plan).initial(plan.training.seed)
     memory = strategy_for(plan.training).initial_memory(parameters.flat.size)
-    return LearningState(parameters, memory, votes=VoteBook() if isinstance(plan.labelling, Labelling) else None)
+    votes = VoteBook() if isinstance(plan.labelling, Labelling) else None
+    scale = plain_standardisation(plan) if isinstance(plan.noise, TrainingNoise) else None
+    return LearningState(parameters, memory, standardisation=scale, votes=votes)
 
 
 def initial_local_memory(plan: Plan) -> Memory:
@@ -140,6 +144,8 @@ def contribution(
         case "statistics":
             return dict(statistics_contribution(plan, prepared)), local_memory
         case "training":
+            if isinstance(plan.noise, TrainingNoise) and plan.noise.patient_clip > 0:
+                return {UPDATE: patient_step(plan, plan.noise, state, prepared)}, local_memory
             return training_contribution(plan, state, datasets_of(state, prepared), rng, local_memory)
         case "evaluation":
             return evaluation_counts(plan, state, datasets_of(state, prepared)), local_memory
@@ -159,6 +165,8 @@ def training_contribution(
     correction = strategy.correction(state.memory, local_memory)
     result = learner.train(state.parameters, datasets["train"], plan.training.local, rng, correction)
     vectors, after = strategy.client_step(state.parameters, result, state.memory, local_memory)
+    if isinstance(plan.noise, TrainingNoise):
+        return dict(vectors), after
     clipped = sum(int(np.count_nonzero(np.abs(vector) > plan.training.clip)) for vector in vectors.values())
     values: dict[str, Array] = {**vectors, CLIPPED: np.array([clipped], dtype=np.int64)}
     counts = evaluation_contribution(plan, learner, state.parameters, datasets["validation"], "validation")
@@ -199,7 +207,7 @@ def absorb(
         case "statistics":
             return Outcome(state.changed(standardisation=standardisation_from(plan, sums)), True, False)
         case "training":
-            evaluation = decode_evaluation(plan, sums, "validation")
+            evaluation = decode_evaluation(plan, _with_counts(plan, sums), "validation")
             after, accepted = absorb_training(plan, state, r, sums, evaluation, share)
             return Outcome(after, accepted, after.stopped)
         case "evaluation":
@@ -252,8 +260,18 @@ def _training_entries(plan: Plan) -> list[Entry]:
     size = _parameter_count(plan)
     vectors = strategy_for(plan.training).vectors
     entries = [Entry(name, "fixed", size, plan.training.clip) for name in vectors]
+    if isinstance(plan.noise, TrainingNoise):
+        return entries
     entries.append(Entry(CLIPPED, "count", 1, size * len(vectors), 2))
     return entries + evaluation_entries(plan, "validation")
+
+
+def _with_counts(plan: Plan, sums: Mapping[str, Array]) -> Mapping[str, Array]:
+    """The sums of a training round; where noise forbids counts, none were counted."""
+    if not isinstance(plan.noise, TrainingNoise):
+        return sums
+    none = {entry.name: np.zeros(entry.length, dtype=np.int64) for entry in evaluation_entries(plan, "validation")}
+    return {**none, **sums}
 
 
 def _parameter_count(plan: Plan) -> int:

@@ -15,7 +15,7 @@ from medfed.blobs import BlobStore
 from medfed.encoding import decode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.study import Outcome, absorb, absorb_implausible, initial_state, round_manifest
 from medfed.hospital.votes_round import absorb_votes, votes_manifest
 from medfed.identifiers import StudyId
@@ -109,7 +109,13 @@ def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs:
     """
     total = unmasked_total(reader, study, plan, record, blobs)
     weights = weight_of_survivors(reader, study, record)
-    return decode_sum(manifest_of(reader, plan, record), total, weights, len(study.roster))
+    manifest = manifest_of(reader, plan, record)
+    if record.kind == "training" and isinstance(plan.noise, TrainingNoise):
+        # The lattice is sized for the invited, whoever has enrolled.
+        hospitals = len(plan.participation.hospitals)
+        weights = (len(record.survivors), hospitals)
+        return decode_sum(manifest, total, weights, hospitals, noise_bound=plan.noise.lattice.noise_bound)
+    return decode_sum(manifest, total, weights, len(study.roster))
 
 
 def absorb_round(
@@ -127,6 +133,8 @@ def absorb_round(
     if record.kind == "votes":
         return absorb_votes(reader, plan, state, record, sums)
     weights = weight_of_survivors(reader, study, record)
+    if isinstance(plan.noise, TrainingNoise):  # the noise may pass the clip
+        return absorb(plan, state, record.kind, record.number, sums, weights)
     if implausible_entries(round_manifest(plan, record.kind), sums, weights, len(study.roster)):
         return absorb_implausible(plan, state, record.kind, record.number)
     return absorb(plan, state, record.kind, record.number, sums, weights)

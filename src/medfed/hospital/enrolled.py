@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.encoding import Record
-from medfed.errors import Refused
-from medfed.federation.plan import Plan
+from medfed.errors import InvalidInput, Refused
+from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.prepared import PreparedData
 from medfed.hospital.site import Site
 from medfed.hospital.votes_round import labelling_of
@@ -44,7 +44,16 @@ class EnrolledPatients(Record):
 
 
 def charge_of(plan: Plan, study: StudyId) -> Charge:
-    """What a labelling study costs each patient: its whole approved budget."""
+    """What a study costs each patient: its whole approved budget.
+
+    Raises:
+        InvalidInput: a study that promises patients nothing.
+    """
+    noise = plan.noise
+    if isinstance(noise, TrainingNoise):
+        if noise.unit != "patient":
+            raise InvalidInput("charge: the plan's promise is for hospitals, not for patients")
+        return Charge(study=study, purpose="training", epsilon=noise.epsilon, delta=noise.delta)
     labelling = labelling_of(plan)
     return Charge(study=study, purpose=PURPOSE, epsilon=labelling.epsilon, delta=labelling.delta)
 

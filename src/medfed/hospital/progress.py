@@ -12,7 +12,7 @@ from typing import Final
 from medfed.encoding import Record, digest_of
 from medfed.federation.acceptance import fallback_of
 from medfed.federation.learning_state import LearningState
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.prepared import cases_root
 from medfed.federation.strategies.memory import Memory
 from medfed.federation.study import initial_local_memory, initial_state
@@ -94,7 +94,7 @@ def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) 
     parameters, not by the learning state: after a rejected aggregate the next round starts from the same model, and
     two exact counts of it over different survivors would give away the difference.
     """
-    if kind == "votes":
+    if kind == "votes" or isinstance(plan.noise, TrainingNoise):
         return ()  # every release carries fresh noise and is charged by itself
     if kind == "statistics":
         return (_release_key("statistics", cases_root(site.prepared(plan), site.keys.split_key)),)

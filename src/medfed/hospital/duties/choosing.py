@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.strategies import Memory
 from medfed.federation.study import contribution, local_rng
 from medfed.hospital.aggregation import manifest_of, plan_of, weight_of
+from medfed.hospital.noisy_update import noisy_vector, usable_rows
 from medfed.hospital.progress import (
     ChosenVector,
     Release,
@@ -86,7 +87,11 @@ def _chosen(
         return _stored_vector(site, study)
     values, after = _values(site, view, study, plan, current, state)
     weight = weight_of(view, study, site.name)
-    x, _ = encode_vector(manifest_of(view, plan, current), values, weight, len(study.roster))
+    manifest = manifest_of(view, plan, current)
+    if current.kind == "training" and isinstance(plan.noise, TrainingNoise):
+        x = noisy_vector(site, plan, plan.noise, manifest, values)
+    else:
+        x, _ = encode_vector(manifest, values, weight, len(study.roster))
     releases = release_keys(site, plan, current.kind, state)
     with site.vault.transaction(f"vector {current.number}"):
         site.vault.store(study_key(study.study, "vector"), ChosenVector(current.number, after.save(), releases))
@@ -102,7 +107,7 @@ def _values(
     if current.kind == "votes":
         return votes_contribution(site, view, plan, state, current), memory
     rng = local_rng(plan, current.number, site.name)
-    return contribution(plan, state, current.kind, site.prepared(plan), rng, memory)
+    return contribution(plan, state, current.kind, usable_rows(site, plan, study.study), rng, memory)
 
 
 def _stored_vector(site: Site, study: Study) -> NDArray[np.uint32]:

@@ -15,6 +15,7 @@ from medfed.errors import Tampered, Unavailable
 from medfed.federation.plan import Plan
 from medfed.hospital.aggregation import manifest_of, plan_of
 from medfed.hospital.duties.updating import attempt_seed
+from medfed.hospital.noisy_update import may_sign_noisy, sign_noisy
 from medfed.hospital.progress import (
     AttemptRecord,
     ChosenVector,
@@ -72,9 +73,12 @@ class ConfirmProposedSurvivors:
             return self._report(site, study, current, missing, reported=work.detail == "reported")
         if known.survivors is not None and known.survivors != current.survivors_digest:
             raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
+        if not may_sign_noisy(site, plan, study, current):
+            return (RefuseSurvivors(study.study, current.number, current.attempt, "budget-spent"),)
         if not may_release(site, view, study, current):
             return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
         site.vault.store(key, replace(known, survivors=current.survivors_digest))
+        sign_noisy(site, plan, study, current)
         return (self._confirmation(site, view, study, current, known),)
 
     def _report(

@@ -9,13 +9,14 @@ from typing import ClassVar, Final
 from medfed.crypto import SealingKey
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
-from medfed.federation.plan import Labelling, Plan
+from medfed.federation.plan import Labelling, Plan, TrainingNoise
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.prepared import cases_root, schema_digest
 from medfed.federation.study import initial_state
 from medfed.homomorphic import is_available
 from medfed.hospital.aggregation import plan_of
 from medfed.hospital.consent import Decision, decide
+from medfed.hospital.enrolled import can_enrol, charge_patients
 from medfed.hospital.progress import study_key
 from medfed.hospital.site import Site
 from medfed.hospital.voting import enrol_teachers, reason_to_decline
@@ -78,6 +79,8 @@ class AnswerProposal:
             reason = reason_to_decline(site, plan, study.study)
             if reason is not None:
                 return DeclineStudy(study.study, reason)
+        if _charges_patients(plan) and not can_enrol(site, plan, study.study, site.prepared(plan)):
+            return DeclineStudy(study.study, "privacy-cap")
         return ApproveStudy(study.study, study.digest)
 
 
@@ -100,9 +103,16 @@ class EnrolInStudy:
         examples = prepared.examples
         if isinstance(plan.labelling, Labelling):
             enrol_teachers(site, plan, work.study)
+        if _charges_patients(plan):
+            charge_patients(site, plan, work.study, prepared)
+        if isinstance(plan.labelling, Labelling) or isinstance(plan.noise, TrainingNoise):
             examples = plan.participation.min_examples  # an exact number would tell of a patient, beside the budget
         key = SealingKey.generate(site.entropy)
         salt = site.entropy(32)
         site.vault.store(study_key(work.study, "private"), PrivateStudyKey(key.to_bytes()))
         site.vault.put(study_key(work.study, "cases-salt"), salt)
         return (Enrol(work.study, examples, schema_digest(plan), cases_root(prepared, salt), key.public),)
+
+
+def _charges_patients(plan: Plan) -> bool:
+    return isinstance(plan.noise, TrainingNoise) and plan.noise.unit == "patient"

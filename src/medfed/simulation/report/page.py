@@ -12,6 +12,7 @@ import numpy as np
 from medfed.errors import Unavailable
 from medfed.federation.figures import BinaryEvaluation, Evaluation
 from medfed.federation.metrics import calibration_curve, roc_points
+from medfed.federation.model_file import NoiseCard
 from medfed.ledger.transaction import SignedTransaction
 from medfed.simulation.report.charts import Series, interval_chart, line_chart, timeline
 from medfed.simulation.report.style import STYLE
@@ -244,14 +245,22 @@ def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
         f"and reveal from the genesis on, and with the {_published(study)} compute the model anew. Ask a hospital for "
         f"the genesis digest over another channel, then run</p><pre>{escape(command)}</pre><table>{rows}</table>"
         "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
-        "is used elsewhere. It supports a clinician and never replaces one. The sums that became known are exact: no "
-        "noise was added, and hospitals that pool what they know beyond the stated bound learn others' contributions."
-        "</p></section>"
+        "is used elsewhere. It supports a clinician and never replaces one. "
+        f"{_about_noise(study)}, and hospitals that pool what they know beyond the stated bound learn others' "
+        "contributions.</p></section>"
     )
 
 
 def _published(study: SimulatedStudy) -> str:
     return "masked updates" if study.plan.protection.mode == "masked" else "decrypted totals"
+
+
+def _about_noise(study: SimulatedStudy) -> str:
+    card = study.model.card.noise
+    if not isinstance(card, NoiseCard):
+        return "The sums that became known are exact: no noise was added"
+    promise = f"ε {card.epsilon:g} at δ {card.delta:g} for a {card.unit}"
+    return f"The sums that became known carry noise: {promise}, whatever the data"
 
 
 def _blocks(study: SimulatedStudy) -> list[tuple[float, int, str]]:
