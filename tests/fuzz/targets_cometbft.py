@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 from tests.fuzz.target import Target, quietly
 from tests.fuzz.targets_contracts import Moment, moments
 from tests.fuzz.targets_ledger import ledger_bytes, study_transactions, write_alone
@@ -22,10 +24,12 @@ from medfed.ledger.engines.cometbft import messages
 from medfed.ledger.engines.cometbft.abci_server import _read_frame
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.batches import decode_batch, encode_batches
+from medfed.ledger.engines.cometbft.commit_proof import CommitProof, proof_from_answer, verify_commit
 from medfed.ledger.engines.cometbft.proposal import decode_entries, encode_entries
 from medfed.ledger.engines.cometbft.protobuf import decode_message, encode_message, encode_varint
 from medfed.ledger.engines.cometbft.replica import Replica
 from medfed.ledger.engines.cometbft.rpc import _result
+from medfed.ledger.engines.cometbft.validators import address_of
 from medfed.ledger.genesis import Genesis
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transaction import SignedTransaction
@@ -80,6 +84,25 @@ def entries(data: bytes, folder: Path) -> None:
 def answer(data: bytes, folder: Path) -> None:
     """What CometBFT's RPC answers."""
     _result("status", data)
+
+
+def commit_answer(data: bytes, folder: Path) -> None:
+    """CometBFT's answer to `commit`, as a proof that has one encoding."""
+    try:
+        document = orjson.loads(data)
+    except ValueError:
+        raise InvalidInput("not JSON") from None
+    if not isinstance(document, dict):
+        raise InvalidInput("not an object")
+    found = proof_from_answer(document)
+    assert encode(decode(encode(found), CommitProof)) == encode(found)
+
+
+def commit_proof(data: bytes, folder: Path) -> None:
+    """Votes for the last block, none of which a validator has cast: never enough."""
+    _, blocks, genesis = ledger_bytes()
+    verify_commit(genesis, blocks, decode(data, CommitProof))
+    raise AssertionError("votes that nobody has cast were counted")
 
 
 def proposal(data: bytes, folder: Path) -> None:
@@ -149,6 +172,26 @@ def _entries() -> tuple[bytes, ...]:
     return encode_entries(ledger_bytes()[1][1])
 
 
+def _commit() -> dict[str, Any]:
+    block = {"hash": "ab" * 32, "parts": {"total": 1, "hash": "cd" * 32}}
+    names = ("last_commit", "data", "validators", "next_validators", "consensus", "app", "last_results", "evidence")
+    header = {
+        "version": {"block": "11"}, "height": "5", "time": "2026-01-02T03:04:05.6Z", "last_block_id": block,
+        "proposer_address": "00" * 20, **{f"{name}_hash": "11" * 32 for name in names},
+    }  # fmt: skip
+    vote = {"block_id_flag": 2, "validator_address": "22" * 20, "timestamp": "2026-01-02T03:04:06Z",
+            "signature": base64.b64encode(bytes(64)).decode()}  # fmt: skip
+    return {"signed_header": {"header": header, "commit": {"round": 0, "block_id": block, "signatures": [vote]}}}
+
+
+def _proof_seeds() -> Sequence[bytes]:
+    proof, last = proof_from_answer(_commit()), ledger_bytes()[1][-1].header
+    hashes = (*proof.hashes[:5], last.id, *proof.hashes[6:])
+    fitting = msgspec.structs.replace(proof, hashes=hashes, height=last.engine_height + 1)
+    alpha = msgspec.structs.replace(proof.votes[0], address=address_of(key_of("alpha").public))
+    return [encode(proof), encode(msgspec.structs.replace(fitting, votes=(alpha, *proof.votes)))]
+
+
 def _pool_seeds() -> Sequence[bytes]:
     return encode_batches([SignedTransaction.from_bytes(wire) for wire in study_transactions()[:3]])
 
@@ -187,5 +230,7 @@ TARGETS = (
         lambda: [b'{"jsonrpc":"2.0","id":1,"result":{"height":"5","a":[1]}}'],
         "json",
     ),
+    Target("commit-answer", commit_answer, lambda: [orjson.dumps(_commit())], "json"),
+    Target("commit-proof", commit_proof, _proof_seeds, "msgpack", cost=4),
     Target("proposal", proposal, _proposals, "msgpack", offset=1, cost=2, keep=False),
 )

@@ -12,7 +12,7 @@ from tests.fuzz.targets import ALL, TARGETS
 from medfed.identifiers import sha256
 
 LARGEST_CORPUS = 300_000
-UNTAKEN = {"ledger-merkle-path"}
+UNTAKEN = {"commit-proof", "ledger-merkle-path"}
 """Targets whose seeds are refused too: there is nothing that such a decoder may take."""
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from medfed.crypto import is_valid_signature
-from medfed.encoding import Record
+from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput, Tampered
 from medfed.identifiers import Digest
 from medfed.ledger.block import Block
@@ -130,7 +130,7 @@ def proof_from_answer(answer: dict[str, Any]) -> CommitProof:
         header, commit = answer["signed_header"]["header"], answer["signed_header"]["commit"]
         seconds, nanos = _time(header["time"])
         names = ("last_commit", "data", "validators", "next_validators", "consensus", "app", "last_results", "evidence")
-        return CommitProof(
+        proof = CommitProof(
             int(header["version"]["block"]),
             int(header["version"].get("app", 0)),
             int(header["height"]),
@@ -143,8 +143,10 @@ def proof_from_answer(answer: dict[str, Any]) -> CommitProof:
             _block_id(commit["block_id"])[1:],
             tuple(_vote(entry) for entry in commit["signatures"] if entry["block_id_flag"] == _FOR_THE_BLOCK),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        encoded = encode(proof)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidInput(f"CometBFT's commit: not as v0.38 gives it ({type(error).__name__})") from None
+    return decode(encoded, CommitProof)  # made from values, it has not passed its own bounds yet
 
 
 def _header_hash(proof: CommitProof, chain: str) -> Digest:
