@@ -27,7 +27,16 @@ from medfed.models.torch_detector import (
     torch_module,
 )
 
-__all__ = ["Detections", "DetectorState", "DetectorTraining", "Sample", "detect", "learning_rate", "train_detector"]
+__all__ = [
+    "Detections",
+    "DetectorState",
+    "DetectorTraining",
+    "Sample",
+    "detect",
+    "detection_loss",
+    "learning_rate",
+    "train_detector",
+]
 
 _WARM_UP: Final = 0.3
 _FIRST: Final = 1 / 25
@@ -167,6 +176,27 @@ def detect(
             boxes = result["boxes"].numpy().astype(np.float64)[kept]
             found.append(Detections(boxes, result["labels"].numpy().astype(np.int64)[kept] - offset, scores[kept]))
     return found
+
+
+def detection_loss(settings: DetectorSettings, parameters: Parameters, samples: Sequence[Sample]) -> float:
+    """The mean loss over samples as they are, each by itself: what training makes smaller.
+
+    Raises:
+        InvalidInput: no sample, or a label or box out of range.
+    """
+    torch = torch_module()
+    _check(settings, samples)
+    module = build_detector(settings, 0)
+    load_into(module, parameters)
+    module.train()  # torchvision's detectors give losses only so; they keep no statistics
+    total = 0.0
+    with torch.no_grad():
+        for sample in samples:
+            images, targets = _batch([sample], False, _offset(settings), np.random.default_rng(0))
+            with seeded(0):
+                loss: Any = sum(module(images, targets).values())
+            total += float(loss)
+    return total / len(samples)
 
 
 def _between(low: float, high: float, at: float) -> float:
