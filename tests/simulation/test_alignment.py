@@ -6,6 +6,7 @@ import pytest
 from tests.simulation.test_crashes import Bomb, Crash, ExplosiveBlobs
 from tests.support.alignment import ID, AlignmentWorld, Entries, entries_of
 
+from medfed.errors import InvalidInput
 from medfed.hospital.alignment_state import alignment_key, approve_alignment
 from medfed.hospital.consent import AlignmentPolicy, ConsentPolicy
 from medfed.identifiers import Name
@@ -139,6 +140,28 @@ def test_entries_that_do_not_fit_into_the_bound_are_not_cut_but_declined() -> No
     record = world.run()
     assert record.declined == ("beta",)
     assert_right(world, ("alpha", "delta", "gamma"))
+
+
+def test_a_question_that_nobody_can_read_is_declined_and_a_site_in_disorder_waits_for_its_people() -> None:
+    world = AlignmentWorld.build(FOUR)
+    world.open("patients", question=b"no question")
+    assert world.run().code == "invalid-question"
+
+    world = AlignmentWorld.build(FOUR)
+    world.open()
+
+    def broken(kind: str, question: bytes) -> Entries:
+        raise InvalidInput("people.csv: expected the columns patient, identifier")
+
+    site = world.agents["beta"].site
+    mended, site.entries = site.entries, broken
+    for _ in range(3):
+        world.tick()
+    assert world.record.phase == "committing"
+    assert any("people.csv" in text for text in world.agents["beta"].problems.values())
+    site.entries = mended
+    assert world.run().phase == "completed"
+    assert_right(world, tuple(sorted(FOUR)))
 
 
 def run_with_crash(fuse: int | None) -> tuple[AlignmentWorld, Bomb]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tests.support.study import SECOND
 
+from medfed.alignment.patients import PatientQuestion
 from medfed.alignment.signature import SignatureQuestion
 from medfed.blobs import BlobStore, MemoryBlobs
 from medfed.crypto import Entropy, SiteKeys
@@ -95,9 +96,12 @@ class AlignmentWorld:
         transaction = Transaction(view.chain, who, next_sequence(view, who), anchor_of(view.tip), body)
         return self.engine.submit(sign(transaction, keys.signing_key))[0]
 
-    def open(self, kind: AlignmentKind = "signatures", *, bound: int = 1_000, least: int = 2) -> None:
+    def open(
+        self, kind: AlignmentKind = "signatures", *, bound: int = 1_000, least: int = 2, question: bytes | None = None
+    ) -> None:
+        asked = SignatureQuestion() if kind == "signatures" else PatientQuestion()
         body = OpenAlignment(
-            ID, STUDY, kind, SignatureQuestion().encode(), bound, least, tuple(sorted(self.entries)),
+            ID, STUDY, kind, question or asked.encode(), bound, least, tuple(sorted(self.entries)),
             60 * SECOND, 60 * SECOND,
         )  # fmt: skip
         receipt = self.send(ORGANISER, body)

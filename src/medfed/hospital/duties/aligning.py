@@ -12,6 +12,8 @@ from typing import ClassVar, Final, Protocol
 from medfed.alignment.blinding import blind_list, check_list
 from medfed.alignment.inputs import inputs_commitment, normalise, padded_length, prepare_list, run_domain
 from medfed.alignment.intersection import holders_of_entries, sizes
+from medfed.alignment.patients import PatientQuestion
+from medfed.alignment.signature import SignatureQuestion
 from medfed.crypto import ELEMENT_BYTES, commit, new_scalar
 from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.hospital.alignment_state import (
@@ -300,15 +302,20 @@ def _work(duty: AlignmentDuty, record: Alignment, detail: str = "") -> Work:
 
 
 def _find_inputs(site: Site, view: StateView, record: Alignment) -> KeptInputs | str:
-    """This site's entries, or the code of a refusal."""
+    """This site's entries, or the code of a refusal.
+
+    Raises:
+        InvalidInput: the library or the file of identifiers is not there or not in order.
+    """
     question = alignment_question(view, record.alignment)
     if site.entries is None or question is None:
         return "no-library"
     try:
-        rows = site.entries(record.kind, question)
-        entries = normalise(tuple(rows))
+        (SignatureQuestion if record.kind == "signatures" else PatientQuestion).decode(question)
     except InvalidInput:
         return "invalid-question"
+    rows = site.entries(record.kind, question)  # what is wrong at this site is for its people to mend, not to decline
+    entries = normalise(tuple(rows))
     if padded_length(len(entries)) > record.bound:
         return "list-too-long"
     return KeptInputs(site.entropy(32), entries, tuple(tuple(rows[entry]) for entry in entries))
