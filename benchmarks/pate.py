@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.pate_cohorts import Cohort, adult_cohort, diabetes_cohort, has_adult, has_diabetes
+from benchmarks.pate_cohorts import (
+    Cohort,
+    adult_cohort,
+    diabetes_cohort,
+    has_adult,
+    has_diabetes,
+    has_pneumonia,
+    pneumonia_cohort,
+)
 
 import medfed
 from medfed.federation.features import encode_features, read_features
@@ -34,14 +42,17 @@ WITHOUT_PRIVACY = LocalTraining(epochs=10, batch_size=64, optimizer="adam", lear
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=[], help="adult, diabetes, cost; all of them by default")
+    parser.add_argument("parts", nargs="*", default=[], help="adult, diabetes, pneumonia, cost; all of them by default")
     parser.add_argument("--seeds", type=int, default=5)
     chosen = parser.parse_args(arguments)
-    parts = chosen.parts or ["adult", "diabetes", "cost"]
+    parts = chosen.parts or ["adult", "diabetes", "pneumonia", "cost"]
     if "adult" in parts:
         _report("Adult, accuracy", adult_cohort() if has_adult() else None, chosen.seeds, accuracy)
     if "diabetes" in parts:
         _report("Diabetes-130, AUC", diabetes_cohort() if has_diabetes() else None, chosen.seeds, auc)
+    if "pneumonia" in parts:
+        cohort = pneumonia_cohort() if has_pneumonia() else None
+        _report("PneumoniaMNIST, accuracy", cohort, chosen.seeds, accuracy)
     if "cost" in parts:
         _report_cost()
 

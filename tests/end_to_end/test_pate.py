@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks.pate import accuracy, auc, dataset, run, without_privacy
-from benchmarks.pate_cohorts import HOSPITALS, Cohort, adult_cohort, diabetes_cohort, has_adult, has_diabetes
+from benchmarks.pate_cohorts import (
+    HOSPITALS,
+    Cohort,
+    adult_cohort,
+    diabetes_cohort,
+    has_adult,
+    has_diabetes,
+    has_pneumonia,
+    pneumonia_cohort,
+)
 from msgspec.structs import replace as changed
 
 from medfed.federation.model_file import StudentCard
@@ -80,6 +89,18 @@ def test_membership_shows_in_a_model_without_privacy_and_not_in_the_student() ->
     assert found.membership_of_teacher >= 0.8
     assert found.membership_of_student <= 0.53
     assert found.fidelity_of_copy > 0.9
+
+
+@pytest.mark.skipif(not has_pneumonia(), reason="PneumoniaMNIST is not in ../shared/data")
+@pytest.mark.slow
+def test_teachers_on_images_label_radiographs_for_a_student_as_good_as_a_model_without_privacy() -> None:
+    cohort = pneumonia_cohort()
+    study = run(cohort)
+    assert study.study.phase == "completed"
+    test = dataset(cohort, cohort.test)
+    bar = accuracy(learner_of(cohort.plan).predict(without_privacy(cohort), test.features), test.targets)
+    assert bar > 0.8
+    assert _student_figure(cohort, study, accuracy) >= bar - 0.03
 
 
 @needs_adult
