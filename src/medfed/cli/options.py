@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 __all__ = [
     "act",
     "as_json",
+    "directory_option",
+    "export_ledger_option",
     "find_study",
     "ledger_option",
     "open_store",
     "open_view",
     "passphrase",
     "site_option",
+    "sites_data_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +38,15 @@ PATH = click.Path(path_type=Path)
 ledger_option = click.option("--ledger", type=PATH, required=True, metavar="FILE", help="The ledger file.")
 site_option = click.option(
     "--site", type=PATH, required=True, metavar="DIR", help="The site directory that signs; asks for its passphrase."
+)
+sites_data_option = click.option(
+    "--data", "data", multiple=True, required=True, metavar="SITE=FILE", help="A hospital's CSV file; repeat."
+)
+directory_option = click.option(
+    "--directory", type=PATH, metavar="DIR", help="Keep ledger, vaults and blobs here; else in memory."
+)
+export_ledger_option = click.option(
+    "--export-ledger", type=PATH, metavar="FILE", help="Write the whole ledger to one file."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 

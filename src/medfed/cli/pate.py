@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from medfed.cli.options import PATH, as_json, find_study, ledger_option, open_view, passphrase
+from medfed.cli.options import (
+    PATH,
+    as_json,
+    directory_option,
+    export_ledger_option,
+    find_study,
+    ledger_option,
+    open_view,
+    passphrase,
+    sites_data_option,
+)
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
@@ -192,15 +202,13 @@ def cases(plan_file: Path, cases_file: Path, ledger: Path | None, as_json: bool)
 
 @pate.command()
 @click.argument("plan_file", metavar="PLAN", type=PATH)
-@click.option(
-    "--data", "data", multiple=True, required=True, metavar="SITE=FILE", help="A hospital's CSV file; repeat."
-)
+@sites_data_option
 @click.option("--cases", "cases_file", required=True, type=PATH, metavar="CSV", help="The public cases.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Replays keys, noise and schedule.")
-@click.option("--directory", type=PATH, metavar="DIR", help="Keep ledger, vaults and blobs here; else in memory.")
+@directory_option
 @click.option("--save-model", type=PATH, metavar="FILE", help="Write the released student.")
 @click.option("--report", type=PATH, metavar="HTML", help="Write a report with the privacy curve.")
-@click.option("--export-ledger", type=PATH, metavar="FILE", help="Write the whole ledger to one file.")
+@export_ledger_option
 @as_json
 def run(
     plan_file: Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medfed.cli.options import PATH, as_json
+from medfed.cli.options import PATH, as_json, directory_option, export_ledger_option, sites_data_option
 from medfed.cli.output import figure, print_json, table
 from medfed.errors import InvalidInput
 
@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("plan", type=PATH)
-@click.option(
-    "--data", "data", multiple=True, required=True, metavar="SITE=FILE", help="A hospital's CSV file; repeat."
-)
+@sites_data_option
 @click.option("--columns", help="Names of the columns, separated by commas, for files without a header line.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Replays keys, splits and schedule.")
-@click.option("--directory", type=PATH, metavar="DIR", help="Keep ledger, vaults and blobs here; else in memory.")
+@directory_option
 @click.option("--save-model", type=PATH, metavar="FILE", help="Write the released model.")
 @click.option("--report", type=PATH, metavar="HTML", help="Write a report to read in a browser.")
-@click.option("--export-ledger", type=PATH, metavar="FILE", help="Write the whole ledger to one file.")
+@export_ledger_option
 @as_json
 def simulate(
     plan: Path,

@@ -21,7 +21,7 @@ from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, office_holders, office_roles
 from medfed.simulation.world import propose_study
 
-__all__ = ["PASSPHRASE", "Place", "demo_keys", "open_place", "prepare_directory", "protection_of"]
+__all__ = ["PASSPHRASE", "DemoDirectory", "Place", "demo_keys", "open_place", "prepare_directory", "protection_of"]
 
 PASSPHRASE: Final = "medfed-demo"  # noqa: S105
 """The demo's keys protect nothing; a real site's passphrase is asked for and never written down."""
@@ -30,14 +30,12 @@ _CHEAP: Final = KeystoreCost(passes=1, memory=8 << 20)
 
 
 @dataclass(frozen=True)
-class Place:
-    """An opened demo directory."""
+class DemoDirectory:
+    """Where the parts of any demo are: one ledger, shared blobs, a directory for each site."""
 
     root: Path
-    plan: Plan
     consortium: Consortium
     engine: EmbeddedEngine
-    study: StudyId
 
     @property
     def ledger(self) -> Path:
@@ -46,12 +44,20 @@ class Place:
 
     @property
     def blobs(self) -> DirectoryBlobs:
-        """Where all agents of this machine keep their protected updates."""
+        """What all agents of this machine share."""
         return DirectoryBlobs(shared_blobs(self.ledger))
 
     def site(self, name: Name) -> Path:
         """A participant's site directory."""
         return self.root / "sites" / name
+
+
+@dataclass(frozen=True)
+class Place(DemoDirectory):
+    """An opened demo directory with its study."""
+
+    plan: Plan
+    study: StudyId
 
 
 def prepare_directory(root: Path, *, resume: bool) -> None:
@@ -106,7 +112,7 @@ def open_place(root: Path, plan: Plan | None = None) -> Place:
     study = digest_of("medfed/demo-study", plan.digest)[:16]
     if study_record(engine.view(), study) is None:
         propose_study(engine, organiser, plan, study)
-    return Place(root, plan, consortium, engine, study)
+    return Place(root, consortium, engine, plan, study)
 
 
 def demo_keys(site: Path, name: Name) -> SiteKeys:

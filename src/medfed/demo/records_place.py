@@ -20,11 +20,10 @@ from typing import Final
 
 import msgspec
 
-from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys, system_entropy
-from medfed.demo.place import PASSPHRASE, demo_keys
+from medfed.demo.place import PASSPHRASE, DemoDirectory, demo_keys
 from medfed.errors import InvalidInput, Unavailable
-from medfed.hospital.site_directory import shared_blobs, wall_clock
+from medfed.hospital.site_directory import wall_clock
 from medfed.hospital.site_library import LIBRARY_FILE
 from medfed.identifiers import Name
 from medfed.ledger.engines.embedded import EmbeddedEngine
@@ -34,7 +33,7 @@ from medfed.records.library import Library
 from medfed.records.mapping import parse_mapping
 from medfed.records.tables import import_tables
 from medfed.records.vocabulary import Vocabulary
-from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
+from medfed.simulation.consortium import ORGANISER, make_consortium
 
 __all__ = ["SITES", "RecordsPlace", "held_back_cases", "make_sites", "open_records_place", "split_tables"]
 
@@ -64,31 +63,13 @@ decision = "approve"
 
 
 @dataclass(frozen=True)
-class RecordsPlace:
-    """An opened directory."""
-
-    root: Path
-    consortium: Consortium
-    engine: EmbeddedEngine
-
-    @property
-    def ledger(self) -> Path:
-        """The ledger file."""
-        return self.root / "ledger.db"
-
-    @property
-    def blobs(self) -> DirectoryBlobs:
-        """What all agents of this machine share."""
-        return DirectoryBlobs(shared_blobs(self.ledger))
+class RecordsPlace(DemoDirectory):
+    """An opened directory of the records demo."""
 
     @property
     def organiser(self) -> SiteKeys:
         """Who opens alignments and proposes studies."""
         return self.consortium.keys[ORGANISER]
-
-    def site(self, name: Name) -> Path:
-        """A participant's site directory."""
-        return self.root / "sites" / name
 
 
 def open_records_place(root: Path) -> RecordsPlace:

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from medfed.errors import InvalidInput, Tampered
+from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block
 from medfed.ledger.engine import Clock, Sealer, StateView
 from medfed.ledger.engines.ordering import Orderer, check_sealers
+from medfed.ledger.engines.replaying import catch_up, replay
 from medfed.ledger.genesis import Genesis, verify_genesis
-from medfed.ledger.state import State
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transaction import SignedTransaction
-from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
+from medfed.ledger.transition import Receipt
 
 __all__ = ["EmbeddedEngine"]
 
@@ -33,7 +33,7 @@ class EmbeddedEngine:
 
     def __init__(self, store: LedgerStore, clock: Clock, *sealers: Sealer) -> None:
         self._store = store
-        self._state, self._tip = _replay(store)
+        self._state, self._tip = replay(store)
         check_sealers(store.genesis, self._state, sealers)
         self._orderer = Orderer(store.genesis, sealers, clock)
         self._version = -1
@@ -68,7 +68,7 @@ class EmbeddedEngine:
         """See `Engine.submit`; one durable commit for all of them."""
         known: dict[Digest, Receipt] = {}
         with self._store.writing():
-            state, tip = self._caught_up()
+            state, tip = catch_up(self._store, self._state, self._tip)
             for signed in transactions:
                 receipt = self._store.receipt(signed.id)
                 if receipt is not None:
@@ -82,7 +82,7 @@ class EmbeddedEngine:
         """See `Engine.view`."""
         version = self._store.data_version()
         if version != self._version:
-            self._state, self._tip = self._caught_up()
+            self._state, self._tip = catch_up(self._store, self._state, self._tip)
             self._version = version
         return StateView(self.genesis, self._state, self._tip)
 
@@ -107,31 +107,3 @@ class EmbeddedEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         self._store.close()
-
-    def _caught_up(self) -> tuple[State, Tip]:
-        """The state after every block that other processes have added, each replayed and checked."""
-        state, tip = self._state, self._tip
-        if self._store.block_id(tip.height) != tip.block:
-            raise Tampered(f"{self._store.path}: block {tip.height} is not the one that this process has seen")
-        for block in self._store.blocks(tip.height + 1):
-            writes, _ = apply_block(self.genesis, state, tip, block)
-            state, tip = state.with_writes(writes), tip_after(block.header)
-        return state, tip
-
-
-def _replay(store: LedgerStore) -> tuple[State, Tip]:
-    """The state that the stored blocks lead to.
-
-    Raises:
-        Tampered: a block is not valid, or the stored state is another.
-    """
-    stored, last = store.load_state()
-    state, tip = genesis_tip(store.genesis)
-    for block in store.blocks():
-        if tip.height == last.height:
-            break  # another process goes on meanwhile
-        writes, _ = apply_block(store.genesis, state, tip, block)
-        state, tip = state.with_writes(writes), tip_after(block.header)
-    if tip != last or state.items() != stored.items():
-        raise Tampered(f"{store.path}: the state tables are not what the blocks lead to")
-    return state, tip

@@ -17,6 +17,7 @@ from medfed.ledger.contracts.labelling import spent, votes_round
 from medfed.ledger.contracts.rounds import round_record
 from medfed.privacy.vote_noise import budget_curve
 from medfed.simulation.report.charts import Series, line_chart
+from medfed.simulation.report.provenance import check_command, provenance_table
 from medfed.simulation.report.style import STYLE
 
 if TYPE_CHECKING:
@@ -126,27 +127,14 @@ def _promise(study: SimulatedStudy, labelling: Labelling) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in labelling_reveals(study.plan, labelling))
     return (
         f"<section><h2>What left a hospital</h2><ul>{lines}</ul><p>The student can be copied by whoever may ask it "
-        f"often "
-        "enough; that makes the copy no more dangerous to a patient, and copies its mistakes. A hospital that "
-        "breaks the "
-        "protocol can move labels, unseen, by as much as its vector hides among the noise.</p></section>"
+        "often enough; that makes the copy no more dangerous to a patient, and copies its mistakes. A hospital that "
+        "breaks the protocol can move labels, unseen, by as much as its vector hides among the noise.</p></section>"
     )
 
 
 def _provenance(study: SimulatedStudy) -> str:
-    tip = study.ledger.view.tip
-    facts = {
-        "genesis": study.ledger.genesis_digest,
-        "ledger head": f"{tip.height}:{tip.block.hex()}",
-        "study": study.study.study.hex(),
-        "plan": study.plan.digest.hex(),
-        "agreed result": (study.study.base or b"").hex(),
-        "student": study.model.digest.hex(),
-    }
-    rows = "".join(f"<tr><th>{escape(k)}</th><td><code>{escape(v)}</code></td></tr>" for k, v in facts.items())
-    command = f"medfed ledger verify LEDGER --genesis {study.ledger.genesis_digest}"
     return (
-        "<section><h2>Check it yourself</h2><p>Whoever has the ledger and the blobs can replay every vote round "
-        "and train "
-        f"the same student.</p><pre>{escape(command)}</pre><table>{rows}</table></section>"
+        "<section><h2>Check it yourself</h2><p>Whoever has the ledger and the blobs can replay every vote round and "
+        f"train the same student.</p>{check_command(study)}"
+        f"{provenance_table(study, student=study.model.digest.hex())}</section>"
     )

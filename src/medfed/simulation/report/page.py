@@ -15,6 +15,7 @@ from medfed.federation.metrics import calibration_curve, roc_points
 from medfed.federation.model_file import NoiseCard
 from medfed.ledger.transaction import SignedTransaction
 from medfed.simulation.report.charts import Series, interval_chart, line_chart, timeline
+from medfed.simulation.report.provenance import check_command, provenance_table
 from medfed.simulation.report.style import STYLE
 
 if TYPE_CHECKING:
@@ -228,22 +229,11 @@ def _people(study: SimulatedStudy) -> str:
 
 
 def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
-    tip = study.ledger.view.tip
-    facts = {
-        "genesis": study.ledger.genesis_digest,
-        "ledger head": f"{tip.height}:{tip.block.hex()}",
-        "study": study.study.study.hex(),
-        "plan": study.plan.digest.hex(),
-        "agreed result": (study.study.base or b"").hex(),
-        "model": study.model.digest.hex(),
-        **notes,
-    }
-    rows = "".join(f"<tr><th>{escape(k)}</th><td><code>{escape(v)}</code></td></tr>" for k, v in facts.items())
-    command = f"medfed ledger verify LEDGER --genesis {study.ledger.genesis_digest}"
     return (
         "<section><h2>Check it yourself</h2><p>Whoever has the ledger can replay every approval, update, confirmation "
         f"and reveal from the genesis on, and with the {_published(study)} compute the model anew. Ask a hospital for "
-        f"the genesis digest over another channel, then run</p><pre>{escape(command)}</pre><table>{rows}</table>"
+        f"the genesis digest over another channel, then run</p>{check_command(study)}"
+        f"{provenance_table(study, model=study.model.digest.hex(), **notes)}"
         "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
         "is used elsewhere. It supports a clinician and never replaces one. "
         f"{_about_noise(study)}, and hospitals that pool what they know beyond the stated bound learn others' "

@@ -13,10 +13,11 @@ from typing import Final, Protocol
 from medfed.errors import Tampered
 from medfed.identifiers import Height
 from medfed.ledger.block import Block
+from medfed.ledger.engines.replaying import catch_up, replay
 from medfed.ledger.genesis import Genesis
 from medfed.ledger.state import State, Writes
 from medfed.ledger.store import LedgerStore
-from medfed.ledger.transition import Receipt, Tip, apply_block, genesis_tip, tip_after
+from medfed.ledger.transition import Receipt, Tip, tip_after
 
 __all__ = ["Follower", "Reader", "Replica"]
 
@@ -56,7 +57,7 @@ class Replica:
         self.store = store
         self.readings = LedgerStore.open(store.path, read_only=True)
         self.genesis = store.genesis
-        self._now = _replay(store)
+        self._now = replay(store)
         self._changed = threading.Condition()
         self._closed = False
 
@@ -105,7 +106,7 @@ class Follower:
     def __init__(self, store: LedgerStore) -> None:
         self.readings = store
         self.genesis = store.genesis
-        self._now = _replay(store)
+        self._now = replay(store)
         self._version = -1
         self._lock = threading.Lock()
 
@@ -114,7 +115,7 @@ class Follower:
         with self._lock:
             version = self.readings.data_version()
             if version != self._version:
-                self._now = self._caught_up()
+                self._now = catch_up(self.readings, *self._now)
                 self._version = version
             return self._now
 
@@ -131,25 +132,3 @@ class Follower:
     def close(self) -> None:
         """See `Reader.close`."""
         self.readings.close()
-
-    def _caught_up(self) -> tuple[State, Tip]:
-        state, tip = self._now
-        if self.readings.block_id(tip.height) != tip.block:
-            raise Tampered(f"{self.readings.path}: block {tip.height} is not the one that this process has seen")
-        for block in self.readings.blocks(tip.height + 1):
-            writes, _ = apply_block(self.genesis, state, tip, block)
-            state, tip = state.with_writes(writes), tip_after(block.header)
-        return state, tip
-
-
-def _replay(store: LedgerStore) -> tuple[State, Tip]:
-    stored, last = store.load_state()
-    state, tip = genesis_tip(store.genesis)
-    for block in store.blocks():
-        if tip.height == last.height:
-            break  # the node goes on meanwhile
-        writes, _ = apply_block(store.genesis, state, tip, block)
-        state, tip = state.with_writes(writes), tip_after(block.header)
-    if tip != last or state.items() != stored.items():
-        raise Tampered(f"{store.path}: the state tables are not what the blocks lead to")
-    return state, tip
