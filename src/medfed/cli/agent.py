@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from medfed.cli.options import ledger_option, passphrase, site_option
+from medfed.cli.options import NumberRange, ledger_option, passphrase, site_option
 
 if TYPE_CHECKING:
     from medfed.ledger.engine import StateView
@@ -30,7 +30,7 @@ def agent() -> None:
 @ledger_option
 @site_option
 @click.option("--until-complete", is_flag=True, help="End when no study of this site is open any more.")
-@click.option("--poll", default=0.2, show_default=True, type=click.FloatRange(0.01, 60), help="Seconds between looks.")
+@click.option("--poll", default=0.2, show_default=True, type=NumberRange(0.01, 60), help="Seconds between looks.")
 @click.option("--quiet", is_flag=True, help="Do not report progress.")
 @click.option(
     "--announce", default="", metavar="HOST:PORT", help="Where others find this site's blobs; see the ledger."

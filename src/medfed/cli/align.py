@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, act, as_json, ledger_option, open_view, passphrase, site_option
+from medfed.cli.options import PATH, NumberRange, act, as_json, ledger_option, open_view, passphrase, site_option
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
@@ -38,8 +38,8 @@ def align() -> None:
 @click.option("--patients", is_flag=True, help="Compare patients' identifiers instead of cases' signatures.")
 @click.option("--bound", type=click.IntRange(16, 1_200_000), default=100_000, show_default=True, help="Longest list.")
 @click.option("--least", type=click.IntRange(2, 50), default=2, show_default=True, help="Fewest hospitals to go on.")
-@click.option("--days", type=click.FloatRange(1e-5, 366), default=1.0, show_default=True, help="Time to commit in.")
-@click.option("--hours", type=click.FloatRange(1e-3, 1000), default=1.0, show_default=True, help="Time for a stage.")
+@click.option("--days", type=NumberRange(1e-5, 366), default=1.0, show_default=True, help="Time to commit in.")
+@click.option("--hours", type=NumberRange(1e-3, 1000), default=1.0, show_default=True, help="Time for a stage.")
 @as_json
 def open_(
     ledger: Path, site: Path, hospitals: tuple[str, ...], study_text: str | None, question: Path | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, as_json
+from medfed.cli.options import PATH, NumberRange, as_json
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
@@ -28,7 +28,7 @@ _MOST_BYTES = 1 << 20
 @click.argument("question", type=PATH, required=False)
 @click.option("--model", "model_file", type=PATH, metavar="FILE", help="A released model of the same vocabulary.")
 @click.option("--vocabulary", "words", type=PATH, metavar="FILE", help="The study's; drafted from the library without.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Least similarity.")
+@click.option("--threshold", type=NumberRange(0, 1), default=0.4, show_default=True, help="Least similarity.")
 @click.option("--page", type=PATH, metavar="HTML", help="Write the answer as a page to this new file.")
 @click.option("--user", default=getpass.getuser, metavar="NAME", help="Who asks; the login by default.")
 @as_json

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medfed.ledger.transaction import Body
 
 __all__ = [
+    "NumberRange",
     "act",
     "as_json",
     "directory_option",
@@ -34,6 +35,18 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    """A number in a range. NaN is in none, though click's own comparison lets it pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        found = super().convert(value, param, ctx)
+        if found != found:
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
+
 
 ledger_option = click.option("--ledger", type=PATH, required=True, metavar="FILE", help="The ledger file.")
 site_option = click.option(

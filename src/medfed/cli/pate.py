@@ -10,6 +10,7 @@ import click
 
 from medfed.cli.options import (
     PATH,
+    NumberRange,
     as_json,
     directory_option,
     export_ledger_option,
@@ -309,7 +310,7 @@ def budget(study_id: str, ledger: Path, site: Path | None, as_json: bool) -> Non
 @click.option("--members", required=True, type=PATH, metavar="CSV", help="Rows that this hospital's teachers learned.")
 @click.option("--outsiders", required=True, type=PATH, metavar="CSV", help="Such rows that nobody learned from.")
 @click.option("--teachers", required=True, type=click.IntRange(1, 10_000), help="Teachers of this hospital.")
-@click.option("--step", default=0.25, show_default=True, type=click.FloatRange(0.001, 10), help="To mislead, in σ.")
+@click.option("--step", default=0.25, show_default=True, type=NumberRange(0.001, 10), help="To mislead, in σ.")
 @as_json
 def audit(file: Path, members: Path, outsiders: Path, teachers: int, step: float, as_json: bool) -> None:
     """Attack a released student on this hospital's own rows: membership, extraction, misleading inputs."""

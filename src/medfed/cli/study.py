@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, act, as_json, find_study, ledger_option, open_store, open_view, site_option
+from medfed.cli.options import (
+    PATH,
+    NumberRange,
+    act,
+    as_json,
+    find_study,
+    ledger_option,
+    open_store,
+    open_view,
+    site_option,
+)
 from medfed.cli.output import print_json, table
 from medfed.errors import Refused
 
@@ -223,7 +233,7 @@ def show(study_id: str, ledger: Path, as_json: bool) -> None:
 @study.command()
 @click.argument("study_id", metavar="STUDY")
 @ledger_option
-@click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.05, 60), help="Seconds.")
+@click.option("--every", default=0.5, show_default=True, type=NumberRange(0.05, 60), help="Seconds.")
 def watch(study_id: str, ledger: Path, every: float) -> None:
     """Follow a study until it ends."""
     last = ""
