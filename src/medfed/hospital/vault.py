@@ -51,7 +51,10 @@ class Vault:
         self._depth = 0
         with self._translated():
             target = ":memory:" if path is None else str(path)
-            self._connection = sqlite3.connect(target, isolation_level=None, timeout=_BUSY_SECONDS)
+            # One thread uses a vault, but the last reference to one may be let go, and it be closed, in any.
+            self._connection = sqlite3.connect(
+                target, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+            )
             self._prepare()
         if path is not None:
             try:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,11 @@ def test_a_full_disk_is_unavailable_and_keeps_what_was_there(tmp_path: Path) -> 
     vault._connection.execute("PRAGMA max_page_count = 1000000")
     vault.put("b", b"x" * 1_000_000)
     assert vault.get("b") == b"x" * 1_000_000
+
+
+def test_a_vault_that_is_let_go_in_another_thread_closes_quietly() -> None:
+    held = [Vault(None, KEY, seeded_entropy(b"vault" * 7))]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    gc.collect()  # what a finaliser raises becomes a warning, and a warning an error
