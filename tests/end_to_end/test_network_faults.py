@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def network(tmp_path: Path) -> Iterator[Callable[..., Network]]:
         one.nodes.stop()
 
 
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes what a test opens, however it ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_any_of_the_twelve_processes_killed_at_any_moment(network: Callable[..., Network], seed: int) -> None:
     chance = random.Random(seed)
@@ -53,19 +61,18 @@ def test_any_of_the_twelve_processes_killed_at_any_moment(network: Callable[...,
     assert left_over(world.root) == []
 
 
-def test_one_of_four_down_for_good_and_the_study_ends(network: Callable[..., Network]) -> None:
+def test_one_of_four_down_for_good_and_the_study_ends(network: Callable[..., Network], opened: ExitStack) -> None:
     world = network(short_plan(impatient=True))
     world.begin()
     while world.rounds() < 2:
         time.sleep(0.05)
     world.nodes.kill("hungary")
-    client = world.nodes.client("cleveland")
+    client = opened.enter_context(closing(world.nodes.client("cleveland")))
     end = time.monotonic() + 200
     while (record := study_record(client.view(), STUDY)) is None or record.phase not in ("completed", "aborted"):
         assert time.monotonic() < end, record
         time.sleep(0.2)
     assert record.phase == "completed"
-    client.close()
     world.nodes.start("hungary")  # it comes back after the end, and catches up
     world.finish()
     world.check(whole=False)
@@ -94,7 +101,7 @@ def test_two_of_four_down_stops_it_and_nothing_is_lost(network: Callable[..., Ne
 
 @pytest.mark.parametrize("wrong", ["nonsense", "fast", "slow"])
 def test_a_node_that_lies_or_whose_clock_is_ten_minutes_off_holds_nobody_up(
-    network: Callable[..., Network], wrong: str
+    network: Callable[..., Network], wrong: str, opened: ExitStack
 ) -> None:
     def command(name: Name) -> list[str]:
         right = [sys.executable, "-m", "medfed", "-v", "node", "run"]
@@ -103,9 +110,8 @@ def test_a_node_that_lies_or_whose_clock_is_ten_minutes_off_holds_nobody_up(
     world = network(short_plan(3), command=command)
     world.begin()
     world.finish()
-    started = world.nodes.client("cleveland")
+    started = opened.enter_context(closing(world.nodes.client("cleveland")))
     blocks = list(started.blocks())
-    started.close()
     if wrong != "slow":  # a clock that is behind makes good blocks: time never goes backwards
         assert "hungary" not in {block.header.proposer for block in blocks}
     assert max(block.header.time_ms for block in blocks) <= wall_clock() + MAX_DRIFT_MS
@@ -132,12 +138,14 @@ def test_a_partition_that_heals(network: Callable[..., Network], here: tuple[Nam
     links.close()
 
 
-def test_a_fifth_hospital_catches_up_is_voted_in_and_makes_blocks(network: Callable[..., Network]) -> None:
+def test_a_fifth_hospital_catches_up_is_voted_in_and_makes_blocks(
+    network: Callable[..., Network], opened: ExitStack
+) -> None:
     world = network(short_plan())
     world.without_agents()
     world.nodes.start()
     world.nodes.wait_connected()
-    client = world.nodes.client("cleveland")
+    client = opened.enter_context(closing(world.nodes.client("cleveland")))
     assert throughput(client, world.organiser, 5_000) > 0
     keys = world.add("fifth")
     began = time.monotonic()
@@ -158,10 +166,9 @@ def test_a_fifth_hospital_catches_up_is_voted_in_and_makes_blocks(network: Calla
     height = client.view().tip.height
     while "fifth" not in {block.header.proposer for block in client.blocks(height + 1)}:
         world.send(client, world.organiser, ChangeAddress("host"))
-        assert client.view().tip.height < height + 40
-    own = world.nodes.client("fifth")
+        proposers = [block.header.proposer for block in client.blocks(height + 1)]
+        assert client.view().tip.height < height + 40, (proposers, world.nodes.status("fifth"))
+    own = opened.enter_context(closing(world.nodes.client("fifth")))
     world.send(own, keys, ChangeAddress("here"))
-    own.close()
-    client.close()
     world.nodes.start("hungary")
     world.nodes.wait_level(height)
