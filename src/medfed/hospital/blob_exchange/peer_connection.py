@@ -40,7 +40,7 @@ class PeerConnection:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`address` is host:port; `peer_key` the signing key that the ledger knows of `peer`."""
-        self._host, self._port = _split(address)
+        self._address = address
         self._peer = peer
         self._peer_key = peer_key
         self._chain = chain
@@ -113,9 +113,8 @@ class PeerConnection:
         return self._connection.getresponse()
 
     def _connected(self) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._timeout, context=client_context()
-        )
+        host, port = _split(self._address)
+        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=client_context())
         connection.connect()
         found = connection.sock.getpeercert(binary_form=True) if isinstance(connection.sock, ssl.SSLSocket) else None
         try:
@@ -124,7 +123,7 @@ class PeerConnection:
             proven = b""
         if proven != self._peer_key:
             connection.close()
-            raise Tampered(f"{self._host}:{self._port} is not {self._peer}: its certificate has another key")
+            raise Tampered(f"{self._address} is not {self._peer}: its certificate has another key")
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
