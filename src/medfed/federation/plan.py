@@ -11,7 +11,7 @@ from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, stages_of
 from medfed.ledger.contracts.terms import MAX_AGGREGATORS, CiphertextTerms, Deadlines, RewardPolicy, Step, Terms
 from medfed.models.dataset import Task
-from medfed.models.settings import LocalTraining, MlpModel, ModelSettings
+from medfed.models.settings import ClassifierModel, LocalTraining, MlpModel, ModelSettings
 from medfed.privacy.dp_sum import LatticeChoice
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -241,7 +241,7 @@ class Student(Record, frozen=True):
     """The model that a labelling study releases: trained on public cases with the labels that the votes gave them."""
 
     local: LocalTraining
-    model: MlpModel = MlpModel()
+    model: ClassifierModel = MlpModel()
     confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Cases without a label are learned too where a first student is as sure as this; 0: never."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -30,7 +29,8 @@ from medfed.federation.plan import (
     TrainingNoise,
 )
 from medfed.federation.private_training import noise_problems
-from medfed.models.settings import CoxModel, MlpModel
+from medfed.models.learner import learner_for
+from medfed.models.settings import CoxModel, MlpModel, ModelSettings
 
 __all__ = [
     "MAX_PLAN_BYTES",
@@ -99,12 +99,14 @@ def least_quorum(invited: int) -> int:
 
 
 def update_elements(plan: Plan) -> int:
-    """Coordinates of one hospital's training update, without the counts that travel with it."""
+    """Coordinates of one hospital's training update, without the counts that travel with it.
+
+    Raises:
+        InvalidInput: the plan's model does not go with its data; see `plan_problems`.
+    """
     vectors = 2 if plan.training.strategy.name == "scaffold" else 1
-    if isinstance(plan.model, CoxModel):
-        return plan.inputs * vectors
-    widths = (plan.inputs, *plan.model.hidden, plan.outputs)
-    return vectors * sum((below + 1) * above for below, above in pairwise(widths))
+    shapes = learner_for(plan.model, plan.task, plan.inputs, plan.outputs).shapes
+    return vectors * sum(math.prod(shape) for shape in shapes.values())
 
 
 def _types(plan: Plan) -> Iterator[Problem]:
@@ -248,8 +250,21 @@ def _model(plan: Plan) -> Iterator[Problem]:
     if isinstance(plan.model, CoxModel) != is_survival:
         expected = "cox" if is_survival else "mlp"
         yield Problem("model.kind", f"expected {expected!r} for a target of kind {plan.task!r}")
+        return
+    yield from _fits(plan, plan.model, "model")
     if isinstance(plan.model, MlpModel) and len(plan.model.hidden) > MAX_LAYERS:
         yield Problem("model.hidden", f"{len(plan.model.hidden)} layers; expected at most {MAX_LAYERS}")
+    labelling = plan.labelling
+    if isinstance(labelling, Labelling) and not is_survival:
+        yield from _fits(plan, labelling.student.model, "labelling.student.model")
+
+
+def _fits(plan: Plan, model: ModelSettings, path: str) -> Iterator[Problem]:
+    """The model takes what the plan's features give it."""
+    try:
+        learner_for(model, plan.task, plan.inputs, plan.outputs)
+    except InvalidInput as error:
+        yield Problem(path, str(error).removeprefix("model: "))
 
 
 def _training(plan: Plan) -> Iterator[Problem]:
@@ -302,6 +317,8 @@ def _sizes(plan: Plan) -> Iterator[Problem]:
     size = len(encode(plan))
     if size > MAX_PLAN_BYTES:
         yield Problem("plan", f"{size} canonical bytes; expected at most {MAX_PLAN_BYTES}")
+    if any(_model(plan)):
+        return  # said already
     elements = update_elements(plan)
     if elements > MAX_WIRE_ELEMENTS:
         yield Problem("model", f"{elements} elements in an update; expected at most {MAX_WIRE_ELEMENTS}")

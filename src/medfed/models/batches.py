@@ -22,7 +22,9 @@ Array = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
 
 _GATHERED: Final = 4096
-"""Examples gathered at once (more only where one batch is larger)."""
+"""Examples gathered at once (more only where one batch is larger),"""
+_GATHERED_NUMBERS: Final = 1 << 24
+"""and numbers: fewer examples where one has many, as images do."""
 
 
 def count_steps(settings: LocalTraining, examples: int) -> int:
@@ -73,7 +75,8 @@ def draw_batches(
         for _ in range(left):
             yield whole
         return
-    gathered = rows * max(1, _GATHERED // rows)
+    most = min(_GATHERED, _GATHERED_NUMBERS // max(1, data.features.shape[1]))
+    gathered = rows * max(1, most // rows)
     for order in draw_orders(examples, rng):
         for first in range(0, examples, gathered):
             chosen = order[first : first + min(gathered, rows * left)]

@@ -1,4 +1,4 @@
-"""What a model can do, and which model a plan means. Nothing here learns: see `mlp` and `cox`."""
+"""What a model can do, and which model a plan means. Nothing here learns: see `mlp`, `cox`, `torch_classifier`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from medfed.models.cox import Cox
 from medfed.models.dataset import Dataset, Task
 from medfed.models.mlp import Mlp
 from medfed.models.parameters import Parameters
-from medfed.models.settings import CoxModel, LocalTraining, ModelSettings
+from medfed.models.settings import CoxModel, ImageModel, LocalTraining, ModelSettings
+from medfed.models.torch_classifier import ImageClassifier
 from medfed.models.training import LocalResult
 
 __all__ = ["Learner", "LocalResult", "Task", "learner_for"]
@@ -77,5 +78,17 @@ def learner_for(model: ModelSettings, task: Task, inputs: int, outputs: int) -> 
             raise InvalidInput(f"model: cox needs a survival task, found {task}")
         return Cox(inputs)
     if task == "survival":
-        raise InvalidInput("model: a survival task needs cox, found mlp")
+        raise InvalidInput("model: a survival task needs cox, found one for classes")
+    if isinstance(model, ImageModel):
+        return _image_classifier(ImageClassifier(model, task, outputs), inputs)
     return Mlp(model, task, inputs, outputs)
+
+
+def _image_classifier(learner: ImageClassifier, inputs: int) -> ImageClassifier:
+    model = learner.model
+    if inputs != learner.inputs:
+        size = f"{model.channels} x {model.side} x {model.side}"
+        raise InvalidInput(f"model: images of {size} are {learner.inputs} numbers, found {inputs} inputs")
+    if not any(map(learner.is_trained, learner.shapes)):
+        raise InvalidInput(f"model: no parameter is named like {', '.join(model.trainable)}")
+    return learner

@@ -8,7 +8,17 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 
-__all__ = ["CoxModel", "LocalTraining", "MlpModel", "ModelSettings"]
+__all__ = [
+    "ClassifierModel",
+    "CoxModel",
+    "ImageModel",
+    "LocalTraining",
+    "MlpModel",
+    "ModelSettings",
+    "ResNet18Model",
+    "SmallCnnModel",
+    "Vgg11Model",
+]
 
 PositiveFloat = Annotated[float, Meta(gt=0)]
 NonNegativeFloat = Annotated[float, Meta(ge=0)]
@@ -25,7 +35,42 @@ class CoxModel(Record, tag_field="kind", tag="cox"):
     """A linear Cox proportional-hazards model (Breslow ties), its partial likelihood taken within each hospital."""
 
 
-ModelSettings = MlpModel | CoxModel
+class ImageModel(Record):
+    """What convolutional classifiers have in common. Group normalisation, no weights from elsewhere."""
+
+    side: Annotated[int, Meta(ge=8, le=512)]
+    """Pixels of a side of the square images."""
+    channels: Literal[1, 3] = 1
+    """1 for grey images, 3 for colour."""
+    filters: Annotated[int, Meta(ge=8, le=128, multiple_of=8)] = 64
+    """Channels of the first layer, which all later ones follow from."""
+    trainable: tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...] = ()
+    """Prefixes of the names of parameters that are trained; empty for all."""
+    clip: Annotated[float, Meta(gt=0, le=1e6)] = 5.0
+    """Largest norm of a batch's gradient, before penalties."""
+    flip: bool = False
+    """Mirror training images left to right at random; not where sides have a meaning."""
+    shift: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Most pixels that training images are moved by at random, each way; edges are continued."""
+
+
+class SmallCnnModel(ImageModel, tag_field="kind", tag="small-cnn"):
+    """Three convolutions, two poolings, the mean of each channel, and a linear layer."""
+
+    filters: Annotated[int, Meta(ge=8, le=128, multiple_of=8)] = 16
+
+
+class Vgg11Model(ImageModel, tag_field="kind", tag="vgg11"):
+    """VGG-11 (Simonyan and Zisserman 2015, A) with the mean of each channel in place of the two large layers."""
+
+
+class ResNet18Model(ImageModel, tag_field="kind", tag="resnet18"):
+    """ResNet-18 (He et al. 2016); below 64 pixels with a first layer of 3 by 3 and no pooling, as for small images."""
+
+
+ClassifierModel = MlpModel | SmallCnnModel | Vgg11Model | ResNet18Model
+"""What can say which class."""
+ModelSettings = ClassifierModel | CoxModel
 
 
 class LocalTraining(Record):

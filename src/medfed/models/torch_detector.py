@@ -54,7 +54,7 @@ def torch_module(name: str = "torch") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise Unavailable(f"detectors need {name.split('.')[0]}: install medfed[torch]") from None
+        raise Unavailable(f"models of images need {name.split('.')[0]}: install medfed[torch]") from None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from medfed.federation.plan_rules import least_quorum, plan_problems, update_ele
 from medfed.identifiers import sha256
 from medfed.ledger.contracts.terms import Step, Terms
 from medfed.models.learner import learner_for
-from medfed.models.settings import CoxModel, MlpModel
+from medfed.models.settings import CoxModel, MlpModel, SmallCnnModel
 
 DATA = Path(__file__).parents[3] / "src" / "medfed" / "demo" / "data"
 PLAN = load_plan(DATA / "heart.toml")
@@ -169,6 +169,7 @@ class TestRules:
         ("data.test_fraction", lambda: with_data(test_fraction=0.5), "< 0.5"),
         ("model.kind", lambda: replace(PLAN, model=CoxModel()), "expected 'mlp'"),
         ("model.kind", lambda: with_target(SURVIVAL), "expected 'cox'"),
+        ("model", lambda: replace(PLAN, model=SmallCnnModel(side=28)), "1 x 28 x 28 are 784 numbers"),
         ("model.hidden", lambda: replace(PLAN, model=MlpModel((2,) * 17)), "17 layers"),
         ("model", lambda: replace(PLAN, model=MlpModel((4096,) * 6)), "elements in an update"),
         ("training.local", lambda: with_local(epochs=1), "exactly one"),
