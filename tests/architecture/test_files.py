@@ -25,6 +25,17 @@ def _tracked() -> list[Path]:
     return [path for name in listed.split(b"\0") if name and (path := ROOT / name.decode()).is_file()]
 
 
+def test_no_tracked_link_leaves_the_repository() -> None:
+    """A tracked link to an environment takes its place wherever it is checked out, and wipes it."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout, so no file is tracked")
+    listed = subprocess.run([git, "ls-files", "-s"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    links = [ROOT / line.split("\t")[1] for line in listed.splitlines() if line.startswith("120000")]
+    assert [link for link in links if not link.resolve().is_relative_to(ROOT.resolve())] == []
+    assert [link for link in links if link.is_dir()] == []
+
+
 @pytest.mark.parametrize(
     "pattern", [ABSOLUTE, HOSTS, PRIVATE_KEY], ids=["absolute path", "registry host", "private key"]
 )

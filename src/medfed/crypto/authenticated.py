@@ -68,27 +68,21 @@ def decrypt(key: bytes, data: bytes | memoryview, context: bytes) -> bytes:
         raise InvalidInput("ciphertext does not decrypt under this key and context") from None
 
 
-def encrypt_numbered(key: bytes, head: bytes, plaintext: bytes | memoryview, nonce: bytes, context: bytes) -> bytearray:
-    """`head` and `plaintext` encrypted as one under a nonce (12 bytes) that the caller never uses again with this key.
+def encrypt_numbered(key: bytes, plaintext: bytes | memoryview, nonce: bytes, context: bytes) -> bytes:
+    """`plaintext` encrypted under a nonce (12 bytes) that the caller never uses again with this key.
 
-    The nonce is not in what is returned: whoever decrypts knows where it belongs. Made in one buffer, in place of the
-    plaintext's copy.
+    The nonce is not in what is returned: whoever decrypts knows where it belongs. The plaintext is not copied.
 
     Raises:
         InvalidInput: a key or nonce of another length.
     """
     if len(nonce) != _NONCE:
         raise InvalidInput(f"nonce: expected {_NONCE} bytes, found {len(nonce)}")
-    joined = bytearray(len(head) + len(plaintext))
-    joined[: len(head)] = head
-    joined[len(head) :] = plaintext
-    sealed = bytearray(len(joined) + _TAG)
-    _cipher(key).encrypt_into(nonce, joined, context, sealed)
-    return sealed
+    return _cipher(key).encrypt(nonce, plaintext, context)
 
 
 def decrypt_numbered(key: bytes, data: bytes | memoryview, nonce: bytes, context: bytes) -> bytes:
-    """What `encrypt_numbered` was given, head first.
+    """What `encrypt_numbered` was given.
 
     Raises:
         InvalidInput: another key, nonce or context, or changed or shortened bytes.

@@ -25,8 +25,10 @@ def encrypted_length(length: int) -> int:
     return length + (length // CHUNK_BYTES + 1) * _TAG
 
 
-def encrypt_chunks(key: bytes, parts: Iterable[bytes], context: bytes) -> Iterator[bytes]:
+def encrypt_chunks(key: bytes, parts: Iterable[bytes | memoryview], context: bytes) -> Iterator[bytes]:
     """The ciphertext of all `parts` together, chunk by chunk. `key` must never encrypt a second stream.
+
+    Of a part that is longer than a chunk only what fills no chunk is copied.
 
     Raises:
         InvalidInput: a key of another length.
@@ -34,13 +36,16 @@ def encrypt_chunks(key: bytes, parts: Iterable[bytes], context: bytes) -> Iterat
     held = bytearray()
     number = 0
     for part in parts:
-        held += part
-        while len(held) >= CHUNK_BYTES:
-            chunk = bytes(memoryview(held)[:CHUNK_BYTES])
-            del held[:CHUNK_BYTES]
-            yield bytes(encrypt_numbered(key, b"", chunk, _nonce(number, False), context))
+        rest = memoryview(part).cast("B")
+        while len(held) + len(rest) >= CHUNK_BYTES:
+            missing = CHUNK_BYTES - len(held)
+            chunk = bytes(held) + rest[:missing] if held else rest[:missing]
+            yield encrypt_numbered(key, chunk, _nonce(number, False), context)
+            held.clear()
+            rest = rest[missing:]
             number += 1
-    yield bytes(encrypt_numbered(key, b"", bytes(held), _nonce(number, True), context))
+        held += rest
+    yield encrypt_numbered(key, bytes(held), _nonce(number, True), context)
 
 
 def decrypt_chunks(key: bytes, source: BinaryIO, context: bytes) -> Iterator[bytes]:
