@@ -118,8 +118,8 @@ def test_a_decision_record_has_its_parts_in_order(record: Path) -> None:
     assert places == sorted(places)
 
 
-def test_decision_records_are_numbered_without_gaps_and_listed() -> None:
-    assert [int(record.name[:4]) for record in RECORDS] == list(range(1, len(RECORDS) + 1))
+def test_decision_records_are_numbered_once_each_and_listed() -> None:
+    assert len({record.name[:4] for record in RECORDS}) == len(RECORDS)
     listing = (ROOT / "docs" / "decisions" / "README.md").read_text()
     for record in RECORDS:
         title = record.read_text().splitlines()[0].removeprefix(f"# {record.name[:4]}. ")

@@ -1,4 +1,4 @@
-"""`medfed consortium`: founding on one machine, and who belongs to it."""
+"""`medfed consortium`: founding and entering a consortium, and who belongs to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from medfed.cli.consortium_entering import accept, convene, found, invite, join
+from medfed.cli.consortium_members import COMMANDS
 from medfed.cli.options import PATH, as_json, ledger_option, open_view, passphrase
 from medfed.cli.output import print_json, table
 
@@ -13,6 +15,10 @@ from medfed.cli.output import print_json, table
 @click.group()
 def consortium() -> None:
     """Found a consortium and look at it."""
+
+
+for _command in (convene, accept, found, join, invite, *COMMANDS):
+    consortium.add_command(_command)
 
 
 @consortium.command()

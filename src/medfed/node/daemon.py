@@ -58,7 +58,8 @@ def run_node(site: Path, passphrase: str, stop: threading.Event) -> None:
 
 
 def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop: threading.Event) -> None:
-    settings = NodeSettings(file.listen, file.peers, moniker=keys.name, external=file.external)
+    listen = "127.0.0.1:0" if file.outgoing_only else file.listen
+    settings = NodeSettings(listen, file.peers, moniker=keys.name, external=file.external)
     sealer = Sealer(keys.name, keys.signing_seed)
     engine = CometEngine.open(node_directory(site), wall_clock, sealer, settings)
     try:

@@ -28,8 +28,10 @@ class FoundedNode(Record):
     """Whether it is a founding hospital, and so a validator from the first block on."""
 
 
-def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
+def found_node(site: Path, genesis: Genesis, file: NodeFile, *, new_keys: bool = False) -> FoundedNode:
     """Make the node of a site on the ledger with this genesis; where only the replica was lost, make that anew.
+
+    `new_keys` says that a founder comes back with other keys, for which the members vote.
 
     Raises:
         InvalidInput: no site here, or a genesis that does not hold together. Refused: the site has a node already.
@@ -40,7 +42,7 @@ def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
     if ledger_path(site).exists():
         raise Refused("node-exists", f"{site}: this site has a node already; a ledger is never overwritten")
     mine = next((founder for founder in genesis.founders if founder.name == public.name), None)
-    if mine is not None and mine.signing_key != public.signing:
+    if mine is not None and mine.signing_key != public.signing and not new_keys:
         raise InvalidInput(f"{site}: the genesis knows {public.name} by another key")
     if (site / "node.toml").exists():
         file = load_node_file(site)  # only the replica was lost: CometBFT replays its blocks into a new one
@@ -49,7 +51,7 @@ def found_node(site: Path, genesis: Genesis, file: NodeFile) -> FoundedNode:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     LedgerStore.create(ledger_path(site), genesis, replicated=True).close()
     address = f"{node_id(directory / 'cometbft')}@{file.external or file.listen}"
-    votes = mine is not None and mine.role == "hospital"
+    votes = mine is not None and mine.role == "hospital" and mine.signing_key == public.signing
     return FoundedNode(public.name, address, genesis.digest, votes)
 
 

@@ -34,6 +34,9 @@ class NodeFile(Record):
     """Host and port to serve blobs at; empty: this node serves none, and the others cannot fetch its updates."""
     blobs_external: str = ""
     """Host and port that others fetch blobs from, where it is not `blobs_listen`: what the ledger says."""
+    outgoing_only: bool = False
+    """Nobody can call this node, as behind a firewall that lets only outgoing connections through: it calls its peers,
+    and listens nowhere. Another hospital passes on what it sends."""
     agent: bool = True
     """Whether the node runs the site's agent too."""
     agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
@@ -87,6 +90,8 @@ def check_node_file(file: NodeFile, where: str) -> None:
     for field, text in ((name, getattr(file, name)) for name in fields):
         if (field == "listen" or text) and not _is_address(text, _LISTEN):
             raise InvalidInput(f"{where}: {field}: expected host:port, found {text[:80]!r}")
+    if file.outgoing_only and file.blobs_listen:
+        raise InvalidInput(f"{where}: blobs_listen: a node with outgoing_only listens nowhere; leave this empty")
     for peer in file.peers:
         if not _is_address(peer, _PEER):
             raise InvalidInput(f"{where}: peers: expected id@host:port with 40 digits of id, found {peer[:120]!r}")
@@ -103,6 +108,7 @@ def save_node_file(site: Path, file: NodeFile) -> None:
         f'external = "{file.external}"       # how they reach this one, if not at `listen`\n'
         f'blobs_listen = "{file.blobs_listen}"   # serves masked updates and models to the other hospitals\n'
         f'blobs_external = "{file.blobs_external}" # how they reach that, if not at `blobs_listen`\n'
+        f"outgoing_only = {str(file.outgoing_only).lower()}      # true: nobody can call this node\n"
         f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
         f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"
     )
