@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["InvalidInput", "MedFedError", "Refused", "Tampered", "Unavailable", "brief"]
+__all__ = ["InvalidInput", "MedFedError", "Outdated", "Refused", "Tampered", "Unavailable", "brief"]
 
 _LONGEST: Final = 300
 
@@ -44,6 +44,10 @@ class Unavailable(MedFedError):
     """Not now: something is locked, missing for the moment or out of reach. Trying again may help."""
 
     exit_code = 4
+
+
+class Outdated(Unavailable):
+    """The ledger goes on by rules that this program does not have: only a newer program helps."""
 
 
 class Tampered(MedFedError):

@@ -1,4 +1,4 @@
-"""A node that is wrong on purpose: `medfed node run` with one part exchanged. Arguments: what is wrong, its own."""
+"""A node unlike the others on purpose: `medfed node run` with one part exchanged. Arguments: which, its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from medfed.hospital import agent_loop, site_directory
+from medfed.ledger import transition
 from medfed.ledger.block import Block, seal_block
 from medfed.ledger.engines.cometbft import application
 from medfed.ledger.engines.cometbft.application import Application
@@ -61,6 +62,8 @@ def main() -> None:
     wrong = sys.argv.pop(1)
     if wrong == "nonsense":
         propose_nonsense()
+    elif wrong == "newer":
+        transition.RULES = 2  # type: ignore[misc]
     else:
         shift_clock({"fast": TEN_MINUTES, "slow": -TEN_MINUTES}[wrong])
     medfed(["node", "run", *sys.argv[1:]])

@@ -14,6 +14,8 @@ import click
 from medfed.cli.options import NumberRange, ledger_option, passphrase, site_option
 
 if TYPE_CHECKING:
+    from medfed.crypto import PublicKeys
+    from medfed.hospital.agent import Agent
     from medfed.ledger.engine import StateView
 
 __all__ = ["agent", "step_once"]
@@ -52,6 +54,7 @@ def run(
     Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
     """
     from medfed.hospital.agent_loop import agent_on, run_agent
+    from medfed.hospital.key_rotation import has_other_keys
 
     if memory_mib:
         import resource
@@ -62,16 +65,20 @@ def run(
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
     if leashed:
         threading.Thread(target=_wait_for_end, args=(stopped,), daemon=True).start()
-    with agent_on(site, ledger, passphrase(f"Passphrase of {site}")) as worker:
-        seen: dict[bytes, str] = {}
+    secret, again = passphrase(f"Passphrase of {site}"), True
+    while again:  # once, and anew when the ledger has come to know the site's next keys
+        with agent_on(site, ledger, secret) as worker:
+            seen: dict[bytes, str] = {}
 
-        def report(view: StateView) -> None:
-            if not quiet:
-                _report(view, worker.site.name, worker.problems, seen)
+            def report(view: StateView, worker: Agent = worker, seen: dict[bytes, str] = seen) -> None:
+                if not quiet:
+                    _report(view, worker.site.name, worker.problems, seen)
 
-        run_agent(
-            worker, lambda: bool(stopped), poll=poll, until_complete=until_complete, observer=report, announce=announce
-        )
+            def is_over(worker: Agent = worker, mine: PublicKeys = worker.site.keys.public) -> bool:
+                return bool(stopped) or has_other_keys(site, worker.engine.view(), mine)
+
+            run_agent(worker, is_over, poll=poll, until_complete=until_complete, observer=report, announce=announce)
+            again = not stopped and is_over()
 
 
 def _wait_for_end(stopped: list[int]) -> None:

@@ -94,7 +94,7 @@ def accept(
     paper = load_paper(invitation, Invitation, LaterInvitation)
     if outgoing_only:
         listen, external, blobs_listen, blobs_external = "127.0.0.1:0", "", "", ""
-    file = NodeFile(listen, (), external, blobs_listen, blobs_external, outgoing_only, agent=not no_agent)
+    file = NodeFile(listen, (), external, blobs_listen, blobs_external, agent=not no_agent, outgoing_only=outgoing_only)
     check_node_file(file, "options")
     _check_reachable(file.external or file.listen, "--external", outgoing_only)
     if blobs_listen:

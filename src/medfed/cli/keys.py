@@ -51,6 +51,32 @@ def show(site: Path, as_json: bool) -> None:
     click.echo(f"sealing   {sha256(public.sealing).hex()} (SHA-256 of {len(public.sealing)} bytes; --json has them)")
 
 
+@keys.command()
+@click.argument("site", type=PATH)
+@click.option("--ledger", type=PATH, required=True, metavar="FILE", help="The ledger file.")
+@click.option("--sealing", is_flag=True, help="The sealing key too: what was sealed to the old one is lost.")
+@as_json
+def rotate(site: Path, ledger: Path, sealing: bool, as_json: bool) -> None:
+    """Change a site's signing key, with its old key's signature. Interrupted, do it again: it is the same new key.
+
+    On a network the key is the validator's too; the node takes it up by itself.
+    """
+    from medfed.cli.options import act, open_view
+    from medfed.hospital.key_rotation import prepare_rotation, settle_keys
+
+    with open_view(ledger) as view:
+        settle_keys(site, view)  # of an earlier time
+        body = prepare_rotation(site, passphrase(f"Passphrase of {site}"), view.chain, sealing=sealing)
+    receipt = act(ledger, site, body)
+    with open_view(ledger) as view:
+        settled = settle_keys(site, view)
+    if as_json:
+        print_json(receipt | {"signing": body.signing_key})
+        return
+    click.echo(f"signing   {body.signing_key.hex()}")
+    click.echo("next      nothing; the new key is in use" if settled else "next      nothing; the node takes it up")
+
+
 @keys.command("change-passphrase")
 @click.argument("site", type=PATH)
 def change(site: Path) -> None:

@@ -14,6 +14,7 @@ from medfed.errors import Unavailable
 from medfed.hospital.agent import Agent
 from medfed.hospital.blob_exchange.directory import PeerDirectory
 from medfed.hospital.blob_exchange.peer_blobs import PeerBlobs
+from medfed.hospital.key_rotation import settle_keys
 from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.membership import ChangeAddress, participant
@@ -39,8 +40,9 @@ def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
     """
     with reading(ledger) as store:  # opening a site makes its vault and a place for blobs: not for a wrong path
-        replicated = store.replicated
+        replicated, view = store.replicated, store.view()
     with lock_site(directory):
+        settle_keys(directory, view)
         own = DirectoryBlobs(own_blobs(directory)) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=own)
         try:
@@ -96,7 +98,8 @@ def run_agent(
 
 def _announce(agent: Agent, address: str) -> None:
     known = participant(agent.engine.view(), agent.site.name)
-    if known is not None and known.status == "active" and known.address != address:
+    mine = known is not None and known.status == "active" and known.signing_key == agent.site.keys.public.signing
+    if known is not None and mine and known.address != address:
         agent.send(ChangeAddress(address))
 
 

@@ -1,7 +1,8 @@
 """The outbox: signed transactions on their way to the ledger, durable, resent as the same bytes until they have passed.
 
-Nothing is signed twice under one sequence, but for one case: a transaction whose `seen` has gone stale can never enter
-a block, so it is signed anew with the same body and the same sequence.
+Nothing is signed twice under one sequence, but for two cases in which the first can never enter a block: its `seen` has
+gone stale, or it has the signature of a key that this site no longer has, because the ledger knows the next one. Then
+it is signed anew with the same body and the same sequence.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from medfed.hospital.site import Site
+from medfed.ledger.contracts.membership import participant
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Anchor, Body, SignedTransaction, Transaction, sign
 from medfed.ledger.transition import SEEN_WINDOW, next_sequence
@@ -28,6 +30,9 @@ class Outbox:
         self._key = site.keys.signing_key
         self._waiting: dict[int, tuple[str, SignedTransaction]] = {
             sequence: (work, SignedTransaction.from_bytes(wire)) for sequence, work, _, wire in site.vault.outbox_rows()
+        }
+        self._of_other_key = {
+            sequence for sequence, (_, signed) in self._waiting.items() if not signed.is_signed_by(self._key.public)
         }
 
     def __len__(self) -> int:
@@ -86,10 +91,16 @@ class Outbox:
         }
 
     def renew(self, view: StateView) -> None:
-        """Sign anew what has gone stale, under the same sequences."""
+        """Sign anew what can never enter a block as it is, under the same sequences."""
         for sequence, (work, signed) in sorted(self._waiting.items()):
-            if view.tip.height - signed.transaction.seen.height >= SEEN_WINDOW:
+            stale = view.tip.height - signed.transaction.seen.height >= SEEN_WINDOW
+            if stale or (sequence in self._of_other_key and self._is_mine(view)):
                 self._put(view, sequence, work, signed.transaction.body)
+                self._of_other_key.discard(sequence)
+
+    def _is_mine(self, view: StateView) -> bool:
+        known = participant(view, self._site.name)
+        return known is not None and known.signing_key == self._key.public
 
     def _put(self, view: StateView, sequence: int, work: str, body: Body) -> None:
         anchor = Anchor(view.tip.height, view.tip.block)

@@ -21,7 +21,7 @@ from medfed.crypto import (
     save_keystore,
     system_entropy,
 )
-from medfed.errors import InvalidInput, Unavailable
+from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.outcome_study import vocabulary_of
 from medfed.federation.plan import Aligned, Plan
 from medfed.federation.tables import Table
@@ -38,6 +38,7 @@ __all__ = [
     "create_site",
     "key_path",
     "lock_site",
+    "next_key_path",
     "open_site",
     "own_blobs",
     "read_public",
@@ -60,6 +61,11 @@ def wall_clock() -> int:
 def key_path(directory: Path) -> Path:
     """Where a site's keystore is."""
     return directory / "keys" / "site.key"
+
+
+def next_key_path(directory: Path) -> Path:
+    """Where the keys lie that a site has asked for and the ledger may not know yet."""
+    return key_path(directory).with_name("next.key")
 
 
 def shared_blobs(ledger: Path) -> Path:
@@ -102,8 +108,11 @@ def change_passphrase(directory: Path, old: str, new: str, cost: KeystoreCost | 
 
     Raises:
         InvalidInput: no site here, or a wrong passphrase. Unavailable: not writable; the old file is as it was.
+        Refused: `keys-change`: new keys are waiting for the ledger under the old passphrase.
     """
     _check_site(directory)
+    if next_key_path(directory).exists():
+        raise Refused("keys-change", f"{directory}: its keys are being changed; change the passphrase afterwards")
     path = key_path(directory)
     keys = load_keystore(path, old)
     fresh = path.with_name(path.name + ".new")

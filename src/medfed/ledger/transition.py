@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from medfed.encoding import Record, digest_of
-from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
+from medfed.errors import InvalidInput, Outdated, Refused, Tampered
 from medfed.identifiers import Digest, Height, Name
 from medfed.ledger.block import Block, Header, has_work, is_sealed_by, transactions_root
 from medfed.ledger.contracts import (
@@ -299,7 +299,7 @@ def anchor_of(tip: Tip) -> Anchor:
 def _context(genesis: Genesis, state: State, tip: Tip, time_ms: int, proposer: Name) -> BlockContext:
     rules = membership.rules_at(state, tip.height + 1)
     if rules > RULES:
-        raise Unavailable(f"block {tip.height + 1} needs rules {rules}; this program knows up to {RULES}: update it")
+        raise Outdated(f"block {tip.height + 1} needs rules {rules}; this program knows up to {RULES}: update it")
     return BlockContext(genesis.digest, tip.height + 1, time_ms, proposer, rules)
 
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Final
 
 from medfed.blobs import DirectoryBlobs
-from medfed.crypto import SiteKeys, load_keystore
-from medfed.errors import Unavailable
+from medfed.crypto import PublicKeys, SiteKeys, load_keystore
+from medfed.errors import Outdated, Unavailable
 from medfed.hospital.blob_exchange.access import BlobIndex
+from medfed.hospital.key_rotation import has_other_keys, settle_keys
 from medfed.hospital.site_directory import key_path, own_blobs, wall_clock
 from medfed.ledger.engine import Sealer
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
 from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
+from medfed.ledger.store import reading
 from medfed.node.blob_server import BlobServer
 from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
 
@@ -41,16 +43,21 @@ def run_node(site: Path, passphrase: str, stop: threading.Event) -> None:
 
     Raises:
         InvalidInput: no node here, or a wrong passphrase. Unavailable: another process runs this node, or CometBFT is
-            not installed. Tampered: the replica does not verify, or consensus contradicts it.
+            not installed. Outdated: the ledger goes on by newer rules. Tampered: the replica does not verify, or
+            consensus contradicts it.
     """
     file = load_node_file(site)
-    keys = load_keystore(key_path(site), passphrase)
+    load_keystore(key_path(site), passphrase)
     with _lock(site):
         pause = _FIRST_PAUSE
         while not stop.is_set():
             try:
-                _run_once(site, file, keys, passphrase, stop)
+                with reading(ledger_path(site)) as store:
+                    settle_keys(site, store.view())
+                _run_once(site, file, load_keystore(key_path(site), passphrase), passphrase, stop)
                 pause = _FIRST_PAUSE
+            except Outdated:
+                raise
             except Unavailable as error:
                 log.warning("%s; starting again in %.1f s", error, pause)
                 stop.wait(pause)
@@ -67,8 +74,9 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         agent = _agent(site, file, passphrase) if file.agent else None
         if agent is not None:
             agent.start()
+        mine = keys.public
         try:
-            while not stop.wait(_WATCH_SECONDS):
+            while not stop.wait(_WATCH_SECONDS) and not _has_new_keys(site, engine, mine):
                 engine.check_alive()
         finally:
             if agent is not None:
@@ -77,6 +85,24 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
                 blobs.close()
     finally:
         engine.close()
+
+
+def _has_new_keys(site: Path, engine: CometEngine, mine: PublicKeys) -> bool:
+    """Whether the node must begin anew with keys that the ledger has come to know.
+
+    The old key still votes on the block after, which shows that consensus has taken the change: it waits for that.
+    """
+    view = engine.view()
+    if not has_other_keys(site, view, mine):
+        return False
+    last = next(iter(engine.blocks(view.tip.height)), None)
+    try:
+        if last is not None and engine.consensus_height() <= last.header.engine_height:
+            return False
+    except Unavailable:
+        return False
+    log.info("the ledger knows this site's new keys; the node begins anew with them")
+    return True
 
 
 def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine) -> BlobServer | None:

@@ -34,13 +34,13 @@ class NodeFile(Record):
     """Host and port to serve blobs at; empty: this node serves none, and the others cannot fetch its updates."""
     blobs_external: str = ""
     """Host and port that others fetch blobs from, where it is not `blobs_listen`: what the ledger says."""
-    outgoing_only: bool = False
-    """Nobody can call this node, as behind a firewall that lets only outgoing connections through: it calls its peers,
-    and listens nowhere. Another hospital passes on what it sends."""
     agent: bool = True
     """Whether the node runs the site's agent too."""
     agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     """Most memory of the agent's process, training included; 0 sets no limit."""
+    outgoing_only: bool = False
+    """Nobody can call this node, as behind a firewall that lets only outgoing connections through: it calls its peers,
+    and listens nowhere. Another hospital passes on what it sends."""
 
 
 def node_directory(site: Path) -> Path:

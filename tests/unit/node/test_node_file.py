@@ -16,6 +16,7 @@ PEER = "ab" * 20 + "@hospital.example:26656"
     "file",
     [
         NodeFile("127.0.0.1:26656"),
+        NodeFile("127.0.0.1:0", outgoing_only=True),
         NodeFile(
             "0.0.0.0:1",
             (PEER, "00" * 20 + "@[2001:db8::1]:65535"),
@@ -36,6 +37,7 @@ def test_what_is_saved_is_loaded(file: NodeFile, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "listen"),
+        ('listen = "a:1"\nblobs_listen = "a:2"\noutgoing_only = true', "listens nowhere"),
         ('listen = "somewhere"', "listen: expected host:port"),
         ('listen = "host:70000"', "listen: expected host:port"),
         ('listen = "host:1"\npeers = ["host:2"]', "peers: expected id@host:port"),

@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 
 from medfed.crypto import SigningKey
-from medfed.errors import Tampered, Unavailable
+from medfed.errors import Outdated, Tampered, Unavailable
+from medfed.identifiers import Height
 from medfed.ledger.engine import Clock, Sealer
 from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
@@ -106,14 +107,26 @@ class CometEngine(PoolEngine):
         """Raise what has stopped this node, if something has.
 
         Raises:
-            Tampered: consensus contradicts this replica, or the other way round. Unavailable: the application failed
+            Tampered: consensus contradicts this replica, or the other way round. Outdated: the network goes on by newer
+                rules. Unavailable: the application failed
                 otherwise; its log says where.
         """
         failure = self._server.failure
-        if isinstance(failure, Tampered):
+        if isinstance(failure, Tampered | Outdated):
             raise failure
         if failure is not None:
             raise Unavailable(f"this node has stopped: {failure}")
+
+    def consensus_height(self) -> Height:
+        """The last height that CometBFT has decided; blocks without entries count there.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        try:
+            return int(self.rpc.status()["sync_info"]["latest_block_height"])
+        except (KeyError, TypeError, ValueError):
+            raise Unavailable("CometBFT's answer is not what v0.38 gives") from None
 
     def close(self) -> None:
         """Stop CometBFT, then the application."""
