@@ -18,6 +18,7 @@ __all__ = ["cli", "main"]
 _COMMANDS: Final = {
     "agent": "Run a hospital's agent.",
     "align": "Find what several hospitals have, without showing the rest.",
+    "blind-test": "Ask a service about a case hidden among diagnosed ones.",
     "completion": "Print shell completion.",
     "consortium": "Found a consortium and look at it.",
     "decide": "Write down what a doctor decided on an answer.",
@@ -36,7 +37,7 @@ _COMMANDS: Final = {
     "study": "Propose, decide on and follow studies.",
     "trace": "Go from an answer to its decision, model and rounds.",
 }
-_MODULES: Final = {"decide": "decisions", "follow-up": "decisions", "trace": "decisions"}
+_MODULES: Final = {"blind-test": "blind_test", "decide": "decisions", "follow-up": "decisions", "trace": "decisions"}
 """Where a command's module is not called like the command."""
 
 

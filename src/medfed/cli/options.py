@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from medfed.errors import InvalidInput, Refused, Unavailable
+from medfed.errors import InvalidInput
 
 if TYPE_CHECKING:
     from medfed.identifiers import StudyId
     from medfed.ledger.engine import StateView
     from medfed.ledger.store import LedgerStore
     from medfed.ledger.transaction import Body
+    from medfed.ledger.transition import Receipt
 
 __all__ = [
     "NumberRange",
@@ -29,6 +30,7 @@ __all__ = [
     "open_store",
     "open_view",
     "passphrase",
+    "sent",
     "site_option",
     "sites_data_option",
 ]
@@ -117,22 +119,15 @@ def act(ledger: Path, directory: Path, body: Body) -> dict[str, Any]:
     Raises:
         Refused: a rule of the ledger said no.
     """
-    from medfed.hospital.agent_loop import agent_on
-    from medfed.hospital.requests import request
-    from medfed.hospital.site_directory import SiteBusy, open_site
+    from medfed.hospital.acting import acting_for
 
-    secret = passphrase(f"Passphrase of {directory}")
-    try:
-        with agent_on(directory, ledger, secret) as agent:
-            receipt = agent.send(body)
-    except SiteBusy:
-        site = open_site(directory, secret, ledger=ledger)
-        request(site.vault, body)
-        site.vault.close()
+    with acting_for(directory, ledger, passphrase(f"Passphrase of {directory}")) as acting:
+        return sent(acting.send(body), directory)
+
+
+def sent(receipt: Receipt | None, directory: Path) -> dict[str, Any]:
+    """What became of a body that was sent; says so on standard error where a running agent will send it."""
+    if receipt is None:
         click.echo(f"left for the agent that is running on {directory}: it signs and sends it", err=True)
         return {"left_for_agent": True}
-    if receipt.height is None:
-        raise Unavailable(f"the transaction entered no block: {receipt.message}")
-    if receipt.code:
-        raise Refused(receipt.code, f"{receipt.message} ({receipt.code})")
     return {"transaction": receipt.transaction, "height": receipt.height, "index": receipt.index}

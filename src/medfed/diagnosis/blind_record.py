@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from medfed.diagnosis.blind_odds import Interval, accuracy_interval
 from medfed.identifiers import Digest, Name
-from medfed.ledger.contracts.blind_test import BlindCounts, blind_counts
+from medfed.ledger.contracts.blind_test import BlindCounts, blind_counts, offered_models
 from medfed.ledger.state import Reader
 
-__all__ = ["RecordRow", "ServiceRecord", "service_record"]
+__all__ = ["RecordRow", "ServiceRecord", "service_record", "tested_services"]
 
 
 class RecordRow(NamedTuple):
@@ -51,6 +51,11 @@ def service_record(reader: Reader, service: Name, model: Digest, confidence: flo
         right, of = right + agreed, of + counts.diagnosed
     overall = accuracy_interval(right, of, confidence) if of else None
     return ServiceRecord(tuple(rows), overall, sum(row.accuracy is not None for row in rows))
+
+
+def tested_services(reader: Reader) -> list[tuple[Name, Digest]]:
+    """Every service and model that is or was offered, in order."""
+    return sorted(offered_models(reader))
 
 
 def _agreed(counts: BlindCounts) -> int:

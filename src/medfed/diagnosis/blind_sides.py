@@ -25,7 +25,7 @@ from medfed.ledger.contracts.blind_test import BlindTest, OpenBlindTest, codes_c
 
 __all__ = [
     "Answered",
-    "BlindImage",
+    "BlindCase",
     "Diagnosis",
     "Prepared",
     "ServiceSecret",
@@ -46,11 +46,11 @@ _LARGEST_SETS: Final = 12
 _LENGTH_BYTES: Final = 8
 
 
-class BlindImage(NamedTuple):
-    """An image that may be in a test."""
+class BlindCase(NamedTuple):
+    """An image, or a row of a table, that may be in a test."""
 
-    png: bytes
-    """Re-encoded pixels without metadata: what `imaging.encode_png` makes."""
+    data: bytes
+    """Re-encoded pixels without metadata, as `imaging.encode_png` makes them; or the features of a row of a table."""
     kind: str
     """Size and mode, such as `640x480 RGB`: what tells images apart before one looks at them."""
 
@@ -130,8 +130,8 @@ def prepare_test(
     service: Name,
     service_key: bytes,
     model: Digest,
-    diagnosed: Sequence[tuple[BlindImage, Diagnosis]],
-    undiagnosed: BlindImage,
+    diagnosed: Sequence[tuple[BlindCase, Diagnosis]],
+    undiagnosed: BlindCase,
     threshold: tuple[int, int],
     phase_ms: int,
     entropy: Entropy,
@@ -168,7 +168,7 @@ def prepare_test(
     mixed = _shuffled([*zip((image for image, _ in diagnosed), labels, strict=True), (undiagnosed, invented)], entropy)
     test, keys, salt = entropy(16), TestKeys(entropy(32), entropy(32)), entropy(32)
     codes = tuple(diagnosis_code(keys.code_key, chain, test, at, label) for at, (_, label) in enumerate(mixed))
-    blobs = _encrypted([image.png for image, _ in mixed], keys.image_key, chain, test, entropy)
+    blobs = _encrypted([image.data for image, _ in mixed], keys.image_key, chain, test, entropy)
     body = OpenBlindTest(
         test=test,
         service=service,
@@ -197,7 +197,7 @@ def open_images(key: SealingKey, chain: Digest, test: BlindTest, sealed: bytes, 
 
 
 def image_of(keys: TestKeys, chain: Digest, test: bytes, position: int, blob: bytes) -> bytes:
-    """The PNG at one position.
+    """The case at one position.
 
     Raises:
         InvalidInput: it does not decrypt, or its padding is wrong.
@@ -257,8 +257,8 @@ def candidate_sets(labels: Sequence[str]) -> list[Diagnosis]:
     return [tuple(sorted(chosen)) for size in range(len(labels) + 1) for chosen in combinations(labels, size)]
 
 
-def _check_images(diagnosed: Sequence[BlindImage], undiagnosed: BlindImage) -> None:
-    digests = [sha256(image.png) for image in (*diagnosed, undiagnosed)]
+def _check_images(diagnosed: Sequence[BlindCase], undiagnosed: BlindCase) -> None:
+    digests = [sha256(image.data) for image in (*diagnosed, undiagnosed)]
     if len(set(digests)) != len(digests):
         raise Refused("image-twice", "an image is in the test twice")
     alike = sum(image.kind == undiagnosed.kind for image in diagnosed)
@@ -266,10 +266,10 @@ def _check_images(diagnosed: Sequence[BlindImage], undiagnosed: BlindImage) -> N
         raise Refused("odd-one-out", f"only {alike} of {len(diagnosed)} images are {undiagnosed.kind} as x0 is")
 
 
-def _encrypted(pngs: Sequence[bytes], key: bytes, chain: Digest, test: bytes, entropy: Entropy) -> tuple[bytes, ...]:
+def _encrypted(cases: Sequence[bytes], key: bytes, chain: Digest, test: bytes, entropy: Entropy) -> tuple[bytes, ...]:
     """All of one length, so that it tells third parties nothing."""
-    longest = max(len(png) for png in pngs)
-    padded = [len(png).to_bytes(_LENGTH_BYTES, "big") + png + bytes(longest - len(png)) for png in pngs]
+    longest = max(len(case) for case in cases)
+    padded = [len(case).to_bytes(_LENGTH_BYTES, "big") + case + bytes(longest - len(case)) for case in cases]
     return tuple(encrypt(key, text, _case_context(chain, test, at), entropy) for at, text in enumerate(padded))
 
 

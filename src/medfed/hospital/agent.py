@@ -13,8 +13,9 @@ from typing import Final
 from medfed.encoding import encode
 from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
 from medfed.hospital.alignment_state import forget_alignment
+from medfed.hospital.dealings import Dealings
 from medfed.hospital.duties.adding import AddCiphertexts
-from medfed.hospital.duties.aligning import ALIGNMENT_DUTIES, AlignmentDuty
+from medfed.hospital.duties.aligning import ALIGNMENT_DUTIES
 from medfed.hospital.duties.attesting import AttestOutcome, RegisterModel
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
 from medfed.hospital.duties.encrypting import ConfirmEncrypted, NoteEncryptedRelease, SubmitEncryptedUpdate
@@ -26,9 +27,9 @@ from medfed.hospital.duties.updating import SubmitMaskedUpdate
 from medfed.hospital.duties.waiting import AdvanceDeadline, RejoinStudy, ResumePaused
 from medfed.hospital.outbox import Outbox
 from medfed.hospital.progress import follow, forget_study_keys
-from medfed.hospital.requests import REQUESTS, decode_request
+from medfed.hospital.requests import REQUESTS, decode_request, forget_request
 from medfed.hospital.site import Site
-from medfed.hospital.work import Duty, Me, Work
+from medfed.hospital.work import Duty, Me, Performer, Work
 from medfed.identifiers import StudyId, sha256
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.offices import offices
@@ -87,6 +88,7 @@ class Agent:
         self._not_before: dict[str, int] = {}
         self._wanted: set[str] = set()
         """What was due in this step, by key; whatever else is known of works is old."""
+        self._dealings = Dealings()
         self._forgotten: set[StudyId] = set()
         """Alignments of which nothing secret is left."""
         self.problems: dict[str, str] = {}
@@ -114,6 +116,8 @@ class Agent:
             self._serve(view, identifier)
         for identifier in alignments(view):
             self._serve_alignment(view, identifier)
+        for duty, work in self._dealings.works(view, self._me()):
+            self._do(view, duty, work)
         self._forget_old_notes()
         return self._outbox.waiting
 
@@ -144,6 +148,7 @@ class Agent:
         if work not in self._outbox.works:
             try:
                 with self.site.vault.transaction("sent"):
+                    forget_request(self.site.vault, body)
                     self._outbox.add(view, work, (body,))
             except BaseException:
                 self._outbox.reload()
@@ -208,7 +213,7 @@ class Agent:
         for key in list(self.problems)[:-_MOST_PROBLEMS]:
             del self.problems[key]
 
-    def _do(self, view: StateView, duty: Duty | AlignmentDuty, work: Work) -> None:
+    def _do(self, view: StateView, duty: Performer, work: Work) -> None:
         key = work.key
         self._wanted.add(key)
         if key in self._outbox.works or not self._outbox.has_room:

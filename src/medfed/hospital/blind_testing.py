@@ -8,12 +8,14 @@ This module must never show a service's answer unless its test has passed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta
 
 from medfed.blobs import BlobStore
-from medfed.crypto import Entropy, SealingKey
+from medfed.crypto import Entropy, SealingKey, hmac_sha256
 from medfed.diagnosis.blind_sides import (
-    BlindImage,
+    BlindCase,
     Diagnosis,
     ServiceSecret,
     TestSecret,
@@ -25,31 +27,42 @@ from medfed.diagnosis.blind_sides import (
     prepare_test,
 )
 from medfed.encoding import Record
-from medfed.errors import InvalidInput, Refused, Unavailable
+from medfed.errors import InvalidInput, Refused
+from medfed.hospital.requests import request
 from medfed.hospital.vault import Vault
-from medfed.identifiers import Digest, Name, sha256
+from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.blind_test import (
     AnswerBlindTest,
     BlindTest,
-    ExpireBlindTest,
     OpenAnswers,
     OpenBlindTest,
     RevealCodes,
     blind_test,
-    blind_tests,
     codes_commitment,
     is_offered,
     sealed_keys,
 )
 from medfed.ledger.contracts.membership import participant
 from medfed.ledger.engine import StateView
-from medfed.ledger.transaction import Body
 
-__all__ = ["BlindVerdict", "Diagnose", "open_blind_test", "requester_due", "service_due", "verdict_of"]
+__all__ = [
+    "BlindVerdict",
+    "Diagnose",
+    "ServedModel",
+    "answer_test",
+    "answers_to_open",
+    "codes_to_reveal",
+    "open_blind_test",
+    "serve_model",
+    "served_model",
+    "stop_blind_test",
+    "verdict_of",
+]
 
 Diagnose = Callable[[Sequence[bytes]], Sequence[Diagnosis]]
-"""A service's model: one diagnosis for every PNG, all treated alike."""
-_UNDECIDED: Final = ("open", "answered", "revealed")
+"""A service's model: one diagnosis for every case, all treated alike."""
+_MILLION: Final = 1_000_000
+_IMAGE_KEY: Final = "blind-test/image-key"
 
 
 class _Kept(Record):
@@ -57,6 +70,13 @@ class _Kept(Record):
 
     secret: TestSecret
     candidates: tuple[Diagnosis, ...]
+
+
+class ServedModel(Record):
+    """How a service answers with one of its models."""
+
+    operating: Annotated[int, Meta(gt=0, lt=_MILLION)]
+    """Millionths: the score from which a finding is said to be there."""
 
 
 class BlindVerdict(NamedTuple):
@@ -80,14 +100,17 @@ def open_blind_test(
     entropy: Entropy,
     service: Name,
     model: Digest,
-    diagnosed: Sequence[tuple[BlindImage, Diagnosis]],
-    undiagnosed: BlindImage,
+    diagnosed: Sequence[tuple[BlindCase, Diagnosis]],
+    undiagnosed: BlindCase,
     candidates: Sequence[Diagnosis],
     count: int,
     threshold: tuple[int, int],
     phase_ms: int,
 ) -> OpenBlindTest:
-    """Choose, mix and encrypt; blobs and vault are written, and the body is to be sent.
+    """Choose, mix and encrypt, and leave the opening for the agent to send (`requests`).
+
+    The blobs are written first and everything else in one commit: until then their keys are in memory only, so what a
+    crash leaves behind can never be read, and no image counts as sent.
 
     Args:
         view: the ledger now.
@@ -111,11 +134,11 @@ def open_blind_test(
     receiver = participant(view, service)
     if receiver is None or receiver.status != "active" or not is_offered(view, service, model):
         raise Refused("not-offered", f"{service} does not offer this model for blind tests")
-    if vault.get(_sent_key(service, undiagnosed)) is not None:
+    sent = _Sent(vault, service, entropy)
+    if undiagnosed in sent:
         raise Refused("image-sent", f"{service} has had this image before: it might know it again")
-    known = set(candidates)
-    fresh = [entry for entry in diagnosed if vault.get(_sent_key(service, entry[0])) is None]
-    if any(diagnosis not in known for _, diagnosis in fresh):
+    fresh = [entry for entry in diagnosed if entry[0].data != undiagnosed.data and entry[0] not in sent]
+    if not {diagnosis for _, diagnosis in fresh} <= set(candidates):
         raise InvalidInput("blind test: an image has a diagnosis that is not among the candidates")
     chosen = [fresh[at] for at in choose_balanced([diagnosis for _, diagnosis in fresh], count, entropy)]
     prepared = prepare_test(
@@ -130,60 +153,84 @@ def open_blind_test(
         phase_ms=phase_ms,
         entropy=entropy,
     )
+    for blob in prepared.blobs:
+        blobs.put(blob)
     with vault.transaction("blind-test"):
         vault.store(_requester_key(prepared.body.test), _Kept(prepared.secret, tuple(candidates)))
         for image in (undiagnosed, *(image for image, _ in chosen)):
-            vault.put(_sent_key(service, image), prepared.body.test)
-    for blob in prepared.blobs:
-        blobs.put(blob)
+            sent.add(image, prepared.body.test)
+        request(vault, prepared.body)
     return prepared.body
 
 
-def requester_due(view: StateView, me: Name, vault: Vault) -> list[Body]:
-    """What a requester owes now: revealing what was answered, and ending what nobody goes on with."""
-    due: list[Body] = []
-    for test in blind_tests(view):
-        if test.requester != me or test.phase not in _UNDECIDED:
-            continue
-        kept = vault.load(_requester_key(test.test), _Kept)
-        if view.tip.time_ms > test.deadline_ms:
-            due.append(ExpireBlindTest(test.test))
-        elif test.phase == "answered" and kept is not None:
-            due.append(RevealCodes(test.test, kept.secret.codes, kept.secret.salt))
-    return due
+def serve_model(vault: Vault, model: Digest, operating: float) -> None:
+    """Keep how a service answers with a model; the agent asks for it at each test.
+
+    Raises:
+        InvalidInput: an operating point outside 0 to 1.
+    """
+    if not 0 < operating < 1:
+        raise InvalidInput(f"operating point {operating:g}: expected a number between 0 and 1")
+    vault.store(_served_key(model), ServedModel(round(operating * _MILLION)))
 
 
-def service_due(
+def served_model(vault: Vault, model: Digest) -> ServedModel:
+    """How the service answers with a model: as was said when it was offered, else from one half."""
+    return vault.load(_served_key(model), ServedModel) or ServedModel(_MILLION // 2)
+
+
+def codes_to_reveal(test: BlindTest, vault: Vault) -> RevealCodes | None:
+    """The requester's opening; None where the test is not from this vault, or its person has stopped it."""
+    kept = vault.load(_requester_key(test.test), _Kept)
+    if kept is None or vault.get(_stopped_key(test.test)) is not None:
+        return None
+    return RevealCodes(test.test, kept.secret.codes, kept.secret.salt)
+
+
+def stop_blind_test(view: StateView, vault: Vault, test: bytes) -> None:
+    """Reveal nothing more in a test that this site has opened: it expires, recorded against who was awaited.
+
+    Raises:
+        InvalidInput: not this site's. Refused: `too-late` once the codes are revealed.
+    """
+    found = blind_test(view, test)
+    if found is None or vault.get(_requester_key(test)) is None:
+        raise InvalidInput(f"blind test {test.hex()}: this site has opened none of this id")
+    if found.phase not in ("open", "answered"):
+        raise Refused("too-late", f"the blind test is {found.phase}: there is nothing left to stop")
+    vault.put(_stopped_key(test), b"")
+
+
+def answer_test(
     view: StateView,
-    me: Name,
+    test: BlindTest,
     vault: Vault,
     blobs: BlobStore,
     key: SealingKey,
     entropy: Entropy,
     diagnose: Diagnose,
-) -> list[Body]:
-    """What a service owes now: an answer to each open test, and opening what was revealed.
-
-    A test whose images are not here yet, or do not decrypt, is left out: it expires unless they come.
+) -> AnswerBlindTest:
+    """The service's commitment to a diagnosis of every case. Asked again, it is the same.
 
     Raises:
-        InvalidInput: `diagnose` did not give one diagnosis for each image.
+        Unavailable: a case is not here yet.
+        InvalidInput: the keys do not open, a case does not decrypt or is none, or not one diagnosis came for each.
     """
-    due: list[Body] = []
-    for test in blind_tests(view):
-        if test.service != me or view.tip.time_ms > test.deadline_ms:
-            continue
-        if test.phase == "open":
-            secret = vault.load(_service_key(test.test), ServiceSecret)
-            secret = secret or _answered(view, test, vault, blobs, key, entropy, diagnose)
-            if secret is not None:
-                digest = codes_commitment("service", view.chain, test.test, me, secret.codes, secret.salt)
-                due.append(AnswerBlindTest(test.test, digest))
-        elif test.phase == "revealed":
-            secret = vault.load(_service_key(test.test), ServiceSecret)
-            if secret is not None:
-                due.append(OpenAnswers(test.test, secret.codes, secret.salt))
-    return due
+    secret = vault.load(_service_key(test.test), ServiceSecret)
+    if secret is None:
+        encrypted = [blobs.get(case) for case in test.cases]
+        keys = open_images(key, view.chain, test, sealed_keys(view, test.test) or b"", encrypted)
+        cases = [image_of(keys, view.chain, test.test, at, blob) for at, blob in enumerate(encrypted)]
+        secret = prepare_answer(keys, view.chain, test, diagnose(cases), entropy).secret
+        vault.store(_service_key(test.test), secret)
+    digest = codes_commitment("service", view.chain, test.test, test.service, secret.codes, secret.salt)
+    return AnswerBlindTest(test.test, digest)
+
+
+def answers_to_open(test: BlindTest, vault: Vault) -> OpenAnswers | None:
+    """The service's opening; None where this vault has answered no such test."""
+    secret = vault.load(_service_key(test.test), ServiceSecret)
+    return None if secret is None else OpenAnswers(test.test, secret.codes, secret.salt)
 
 
 def verdict_of(view: StateView, vault: Vault, test: bytes) -> BlindVerdict:
@@ -199,27 +246,6 @@ def verdict_of(view: StateView, vault: Vault, test: bytes) -> BlindVerdict:
     return BlindVerdict(diagnosis is not None, diagnosis)
 
 
-def _answered(
-    view: StateView,
-    test: BlindTest,
-    vault: Vault,
-    blobs: BlobStore,
-    key: SealingKey,
-    entropy: Entropy,
-    diagnose: Diagnose,
-) -> ServiceSecret | None:
-    try:
-        encrypted = [blobs.get(case) for case in test.cases]
-        keys = open_images(key, view.chain, test, sealed_keys(view, test.test) or b"", encrypted)
-        images = [image_of(keys, view.chain, test.test, at, blob) for at, blob in enumerate(encrypted)]
-    except (Unavailable, InvalidInput):
-        return None
-    answered = prepare_answer(keys, view.chain, test, diagnose(images), entropy)
-    with vault.transaction("blind-answer"):
-        vault.store(_service_key(test.test), answered.secret)
-    return answered.secret
-
-
 def _requester_key(test: bytes) -> str:
     return f"blind-test/asked/{test.hex()}"
 
@@ -228,6 +254,32 @@ def _service_key(test: bytes) -> str:
     return f"blind-test/answered/{test.hex()}"
 
 
-def _sent_key(service: Name, image: BlindImage) -> str:
-    """Names an image by its pixels' digest; the vault's keys are not secret, but never leave the site."""
-    return f"blind-test/sent/{service}/{sha256(image.png).hex()}"
+class _Sent:
+    """Which images a service has had. The vault's keys are not encrypted, so they name images under a secret key."""
+
+    def __init__(self, vault: Vault, service: Name, entropy: Entropy) -> None:
+        self._vault = vault
+        self._service = service
+        key = vault.get(_IMAGE_KEY)
+        if key is None:
+            key = entropy(32)
+            vault.put(_IMAGE_KEY, key)
+        self._key = key
+
+    def __contains__(self, image: object) -> bool:
+        return isinstance(image, BlindCase) and self._vault.get(self._name(image)) is not None
+
+    def add(self, image: BlindCase, test: bytes) -> None:
+        """The image goes out in that test."""
+        self._vault.put(self._name(image), test)
+
+    def _name(self, image: BlindCase) -> str:
+        return f"blind-test/sent/{self._service}/{hmac_sha256(self._key, image.data).hex()}"
+
+
+def _served_key(model: Digest) -> str:
+    return f"blind-test/served/{model.hex()}"
+
+
+def _stopped_key(test: bytes) -> str:
+    return f"blind-test/stopped/{test.hex()}"

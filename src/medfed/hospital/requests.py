@@ -10,7 +10,7 @@ from medfed.hospital.vault import Vault
 from medfed.identifiers import sha256
 from medfed.ledger.transaction import Body
 
-__all__ = ["REQUESTS", "decode_request", "request"]
+__all__ = ["REQUESTS", "decode_request", "forget_request", "request"]
 
 REQUESTS: Final = "request/"
 
@@ -21,6 +21,11 @@ def request(vault: Vault, body: Body) -> str:
     key = REQUESTS + sha256(data).hex()
     vault.put(key, data)
     return key
+
+
+def forget_request(vault: Vault, body: Body) -> None:
+    """Take back a request for `body`, if there is one: it is sent otherwise."""
+    vault.delete(REQUESTS + sha256(encode(body)).hex())
 
 
 def decode_request(data: bytes) -> Body:

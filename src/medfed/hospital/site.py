@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medfed.blobs import BlobStore
 from medfed.crypto import Entropy, SiteKeys
+from medfed.diagnosis.blind_sides import Diagnosis
 from medfed.encoding import Record
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
@@ -25,8 +26,10 @@ from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.engine import Clock
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
 
-__all__ = ["DEFAULT_CAP", "DataSource", "PrivacyCap", "Progress", "Site"]
+__all__ = ["DEFAULT_CAP", "DataSource", "DiagnoseSource", "PrivacyCap", "Progress", "Site"]
 
+DiagnoseSource = Callable[[Digest], Callable[[Sequence[bytes]], Sequence[Diagnosis]]]
+"""Finds what answers blind tests of a model: a function from cases to one diagnosis each."""
 DataSource = Callable[[Plan], Table]
 """Finds the table for a plan; raises `InvalidInput` if the site has none that fits."""
 
@@ -71,6 +74,8 @@ class Site:
     cap: PrivacyCap = DEFAULT_CAP
     entries: EntrySource | None = None
     """What it brings to alignments; None where it has no case library."""
+    diagnose: DiagnoseSource | None = None
+    """What answers blind tests, where it is not the registered model itself: in simulations."""
     votes: dict[StudyId, NDArray[np.int64]] = field(default_factory=dict[StudyId, NDArray[np.int64]], repr=False)
     """Exact histograms of this hospital's own teachers: in memory only, never stored."""
     cipher: Cipher = field(default_factory=WorkerCipher)

@@ -13,7 +13,7 @@ from medfed.ledger.contracts.studies import Study
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["Duty", "Me", "Work"]
+__all__ = ["Duty", "Me", "Performer", "Work"]
 
 
 class Work(Record):
@@ -37,6 +37,17 @@ class Me(Record):
     name: Name
     now_ms: int
     started_ms: int
+
+
+class Performer(Protocol):
+    """What does works of one kind, whatever they are read off."""
+
+    name: ClassVar[str]
+    is_atomic: ClassVar[bool]
+
+    def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
+        """See `Duty.perform`."""
+        ...
 
 
 class Duty(Protocol):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from medfed.crypto import Entropy, SealingKey, seeded_entropy
 from medfed.diagnosis.blind_odds import false_refusals, passes
 from medfed.diagnosis.blind_sides import (
-    BlindImage,
+    BlindCase,
     Diagnosis,
     Prepared,
     answer_of,
@@ -34,8 +34,8 @@ KEY = SealingKey.generate(seeded_entropy(b"service"))
 LABELS: tuple[Diagnosis, ...] = (("benign",), ("malignant",), ("normal",))
 
 
-def _image(name: object) -> BlindImage:
-    return BlindImage(f"png of {name}".encode(), "40x30 RGB")
+def _image(name: object) -> BlindCase:
+    return BlindCase(f"png of {name}".encode(), "40x30 RGB")
 
 
 @dataclass
@@ -47,10 +47,10 @@ class Run:
     threshold: tuple[int, int] = (7, 10)
 
     def prepare(self) -> Prepared:
-        self.truth = {_image(i).png: LABELS[i % 3] for i in range(self.m)}
+        self.truth = {_image(i).data: LABELS[i % 3] for i in range(self.m)}
         pool = [(_image(i), LABELS[i % 3]) for i in range(self.m)]
         self.unknown = _image("x0")
-        self.truth[self.unknown.png] = LABELS[1]
+        self.truth[self.unknown.data] = LABELS[1]
         return prepare_test(
             chain=CHAIN,
             requester="beta",
@@ -164,7 +164,7 @@ def test_false_is_all_that_a_failed_or_expired_test_gives() -> None:
         answer_of(passed, prepared.secret, CHAIN, [("flu",)])
 
 
-def _prepare(pool: list[tuple[BlindImage, Diagnosis]], unknown: BlindImage, threshold: tuple[int, int]) -> Prepared:
+def _prepare(pool: list[tuple[BlindCase, Diagnosis]], unknown: BlindCase, threshold: tuple[int, int]) -> Prepared:
     return prepare_test(
         chain=CHAIN,
         requester="beta",
@@ -189,7 +189,7 @@ def test_a_set_on_which_guessing_passes_is_refused() -> None:
 def test_an_x0_that_stands_out_and_an_image_that_repeats_are_refused() -> None:
     pool = [(_image(i), LABELS[i % 3]) for i in range(30)]
     with pytest.raises(Refused) as refusal:
-        _prepare(pool, BlindImage(b"larger", "80x60 RGB"), (7, 10))
+        _prepare(pool, BlindCase(b"larger", "80x60 RGB"), (7, 10))
     assert refusal.value.code == "odd-one-out"
     with pytest.raises(Refused) as refusal:
         _prepare(pool, pool[3][0], (7, 10))

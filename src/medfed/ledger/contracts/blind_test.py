@@ -55,6 +55,7 @@ __all__ = [
     "blind_tests",
     "codes_commitment",
     "is_offered",
+    "offered_models",
     "sealed_keys",
 ]
 
@@ -199,6 +200,11 @@ def sealed_keys(reader: Reader, test: bytes) -> bytes | None:
 def is_offered(reader: Reader, service: Name, model: Digest) -> bool:
     """Whether the service takes blind tests of this model now."""
     return bool(_OFFERS.get(reader, service, model))
+
+
+def offered_models(reader: Reader) -> list[tuple[Name, Digest]]:
+    """Every service and model that is offered, or was."""
+    return [(key[0], key[1]) for key, _ in _OFFERS.rows(reader)]
 
 
 def blind_counts(reader: Reader, service: Name, model: Digest) -> dict[Name, BlindCounts]:
