@@ -38,11 +38,11 @@ def simulate(
 ) -> None:
     """Run the study of PLAN with one hospital for each table."""
     from medfed.federation.model_file import save_model as write_model
-    from medfed.federation.tables import table_from
+    from medfed.federation.picture_table import read_source
     from medfed.simulation.api import simulate as run
 
     names = tuple(columns.split(",")) if columns else None
-    tables = {name: table_from(path, columns=names) for name, path in sources(data).items()}
+    tables = {name: read_source(path, columns=names) for name, path in sources(data).items()}
     study = run(plan, tables, seed=seed, directory=directory)
     if save_model is not None:
         write_model(save_model, study.model)

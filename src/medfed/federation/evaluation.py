@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
+from medfed.federation.detection import count_boxes, decode_boxes, detection_rows
 from medfed.federation.figures import (
     BinaryEvaluation,
     Evaluation,
@@ -31,6 +32,7 @@ from medfed.federation.tables import MAX_ROWS
 from medfed.models.dataset import Dataset
 from medfed.models.learner import Learner
 from medfed.models.parameters import Parameters
+from medfed.models.picture_dataset import pictures_in
 from medfed.secure_sum.manifest import LIMB_BITS, Entry
 
 __all__ = ["decode_evaluation", "evaluation_contribution", "evaluation_entries"]
@@ -59,6 +61,8 @@ def evaluation_entries(plan: Plan, prefix: str = "validation") -> list[Entry]:
         case "survival":
             pairs = Entry(f"{prefix}.pairs", "count", 5, _MOST_IN_TWO_LIMBS, 2)
             return [Entry(f"{prefix}.patients", "count", 2, MAX_ROWS), pairs]
+        case "detection":
+            return [Entry(f"{prefix}.{name}", "count", size, MAX_ROWS) for name, size in detection_rows(k)]
     entries = [Entry(f"{prefix}.{name}", "count", length, MAX_ROWS) for name, length in rows]
     return [*entries, Entry(f"{prefix}.loss", "count", 1, loss_bound, 2)]
 
@@ -70,7 +74,10 @@ def evaluation_contribution(
 
     No patient gives all zeros.
     """
-    scores = learner.predict(parameters, data.features) if len(data) else None
+    if plan.task == "detection":
+        found = count_boxes(learner, parameters, pictures_in(data), plan.outputs)
+        return {f"{prefix}.{name}": value for name, value in found.items()}
+    scores = learner.answers(parameters, data) if len(data) else None
     match plan.task:
         case "binary":
             counts = _count_binary(scores, data.targets)
@@ -106,6 +113,8 @@ def decode_evaluation(plan: Plan, sums: Mapping[str, Array], prefix: str = "vali
         case "survival":
             examples, events = get["patients"].tolist()
             return SurvivalEvaluation(examples, events, PairCounts(*get["pairs"].tolist()))
+        case "detection":
+            return decode_boxes(plan.data.target, get)
 
 
 def _take(sums: Mapping[str, Array], entry: Entry) -> Counts:

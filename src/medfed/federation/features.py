@@ -115,7 +115,7 @@ def encode_features(raw: RawFeatures, plan: Plan, standardisation: Standardisati
                 raise InvalidInput(f"feature {feature.name!r}: standardised, a number is beyond float32")
             encoded[:, at + 1] = missing
             number += 1
-        else:
+        elif isinstance(feature, CategoryFeature):
             positions = _positions(standardisation.kept[category])
             encoded[every_row, at + positions[raw.categories[:, category]]] = 1.0
             category += 1
@@ -129,9 +129,11 @@ def feature_names(plan: Plan) -> tuple[str, ...]:
     for feature in plan.data.features:
         if isinstance(feature, NumberFeature):
             names.append(feature.name)
-        else:
+        elif isinstance(feature, CategoryFeature):
             names.extend(f"{feature.name}={value}" for value in feature.values)
             names.append(f"{feature.name}=other")
+        else:
+            raise InvalidInput("features: a picture has no named inputs")
         names.append(f"{feature.name} missing")
     return tuple(names)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from medfed.federation.metrics import (
 
 __all__ = [
     "BinaryEvaluation",
+    "DetectionEvaluation",
     "Evaluation",
     "Fraction",
     "Histograms",
@@ -235,7 +237,78 @@ class SurvivalEvaluation(Record, tag_field="task", tag="survival"):
         return {"C-index": self.concordance}
 
 
-Evaluation = BinaryEvaluation | MulticlassEvaluation | MultilabelEvaluation | SurvivalEvaluation
+class DetectionEvaluation(Record, tag_field="task", tag="detection"):
+    """Boxes in pictures. Average precision is read off counts of right and wrong boxes in bins of score."""
+
+    labels: tuple[str, ...]
+    """The classes."""
+    examples: int
+    """Pictures."""
+    boxes: tuple[int, ...]
+    """True boxes of each class."""
+    matched: tuple[int, ...]
+    """Detections that match a true box: by overlap (.50 to .95 in ten steps), class and bin of score."""
+    unmatched: tuple[int, ...]
+    """Those that match none."""
+
+    @property
+    def precisions(self) -> NDArray[np.int64]:
+        """(overlaps, classes): 101 times the average precision in units of 2^-30; -1 for a class without a box."""
+        k = len(self.labels)
+        right = _counts(self.matched).reshape(-1, k, len(self.matched) // (_OVERLAPS * k))
+        wrong = _counts(self.unmatched).reshape(right.shape)
+        found = [
+            [_precision_units(right[level, at], wrong[level, at], self.boxes[at]) for at in range(k)]
+            for level in range(len(right))
+        ]
+        return np.array(found, dtype=np.int64)
+
+    @property
+    def loss(self) -> float:
+        """NaN: nobody counts it."""
+        return math.nan
+
+    @property
+    def preference(self) -> Fraction:
+        return self.score
+
+    @property
+    def score(self) -> Fraction:
+        """In [0, 1]: AP50, the mean over the classes that occur."""
+        at_half = self.precisions[0]
+        known = at_half[at_half >= 0]
+        return int(known.sum()), _AP_UNIT * len(known)
+
+    def summary(self) -> dict[str, Proportion]:
+        """AP50 and AP (COCO's mean over overlaps) over all classes, then AP50 of each. No interval is known."""
+        units = self.precisions
+        known = units[:, units[0] >= 0] / _AP_UNIT
+        whole = {"AP50": known[0], "AP": known}
+        figures = {name: _point(float(part.mean()) if part.size else math.nan) for name, part in whole.items()}
+        each = zip(self.labels, units[0], strict=True)
+        return figures | {f"AP50 of {label}": _point(ap / _AP_UNIT if ap >= 0 else math.nan) for label, ap in each}
+
+
+_OVERLAPS: Final = 10
+_AP_UNIT: Final = 101 << 30
+
+
+def _point(value: float) -> Proportion:
+    return Proportion(value, math.nan, math.nan)
+
+
+def _precision_units(right: NDArray[np.int64], wrong: NDArray[np.int64], boxes: int) -> int:
+    """COCO's average precision from counts in bins, in integers so that all hospitals agree on it."""
+    if not boxes:
+        return -1
+    hits, all_found = np.cumsum(right[::-1]), np.cumsum((right + wrong)[::-1])
+    precision = np.where(all_found > 0, (hits << 30) // np.maximum(all_found, 1), 0)
+    falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)
+    at = np.searchsorted(hits * 100, np.arange(101) * boxes, side="left")
+    return int(falling[at].sum())
+
+
+Evaluation = BinaryEvaluation | MulticlassEvaluation | MultilabelEvaluation | SurvivalEvaluation | DetectionEvaluation
 
 
 def histograms(negative: NDArray[np.int64], positive: NDArray[np.int64]) -> Histograms:

@@ -7,6 +7,39 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record, digest_of
+from medfed.federation.data_format import (
+    BinaryTarget as BinaryTarget,
+)
+from medfed.federation.data_format import (
+    BoxesTarget as BoxesTarget,
+)
+from medfed.federation.data_format import (
+    CategoryFeature as CategoryFeature,
+)
+from medfed.federation.data_format import (
+    DataFormat as DataFormat,
+)
+from medfed.federation.data_format import (
+    Feature as Feature,
+)
+from medfed.federation.data_format import (
+    MulticlassTarget as MulticlassTarget,
+)
+from medfed.federation.data_format import (
+    MultilabelTarget as MultilabelTarget,
+)
+from medfed.federation.data_format import (
+    NumberFeature as NumberFeature,
+)
+from medfed.federation.data_format import (
+    PictureFeature as PictureFeature,
+)
+from medfed.federation.data_format import (
+    SurvivalTarget as SurvivalTarget,
+)
+from medfed.federation.data_format import (
+    Target as Target,
+)
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, stages_of
 from medfed.ledger.contracts.terms import MAX_AGGREGATORS, CiphertextTerms, Deadlines, RewardPolicy, Step, Terms
@@ -15,7 +48,6 @@ from medfed.models.settings import ClassifierModel, LocalTraining, MlpModel, Mod
 from medfed.privacy.dp_sum import LatticeChoice
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-ColumnName = Annotated[str, Meta(min_length=1, max_length=100)]
 AlignmentText = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?\Z")]
 
 
@@ -26,121 +58,6 @@ class Purpose(Record, frozen=True):
     learning_object: Text
     equipment: Text
     application: Text
-
-
-class NumberFeature(Record, frozen=True, tag_field="kind", tag="number"):
-    """A measured quantity. Values outside [low, high] are counted and clipped; `missing_values` read as missing."""
-
-    name: ColumnName
-    low: float
-    high: float
-    unit: str = "1"
-    code: str = ""
-    missing_values: tuple[float, ...] = ()
-
-    @property
-    def width(self) -> int:
-        """Columns it gives the model: value and missing indicator."""
-        return 2
-
-
-class CategoryFeature(Record, frozen=True, tag_field="kind", tag="category"):
-    """One of a list of candidates, compared as text after numbers are written shortest ("1.0" is "1")."""
-
-    name: ColumnName
-    values: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
-    code: str = ""
-    missing_values: tuple[str, ...] = ()
-
-    @property
-    def width(self) -> int:
-        """Columns it gives the model: one for each candidate, "other" and missing."""
-        return len(self.values) + 2
-
-
-Feature = NumberFeature | CategoryFeature
-
-
-class BinaryTarget(Record, frozen=True, tag_field="kind", tag="binary"):
-    """Ill (1) when the column's value is one of `positive`, well (0) when one of `negative`."""
-
-    column: ColumnName
-    positive: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
-    negative: Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that hold the target."""
-        return (self.column,)
-
-
-class MulticlassTarget(Record, frozen=True, tag_field="kind", tag="multiclass"):
-    """One of `classes`."""
-
-    column: ColumnName
-    classes: Annotated[tuple[str, ...], Meta(min_length=2, max_length=256)]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that hold the target."""
-        return (self.column,)
-
-
-class MultilabelTarget(Record, frozen=True, tag_field="kind", tag="multilabel"):
-    """Several columns of 0 and 1, each predicted."""
-
-    columns: Annotated[tuple[ColumnName, ...], Meta(min_length=1, max_length=1024)]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that hold the target."""
-        return self.columns
-
-
-class SurvivalTarget(Record, frozen=True, tag_field="kind", tag="survival"):
-    """Time to an event, right-censored: `event` is 1 where it was seen, 0 where follow-up ended."""
-
-    time: ColumnName
-    event: ColumnName
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that hold the target."""
-        return (self.time, self.event)
-
-
-Target = BinaryTarget | MulticlassTarget | MultilabelTarget | SurvivalTarget
-
-
-class DataFormat(Record, frozen=True):
-    """The training-set format: what every hospital's table must have."""
-
-    features: Annotated[tuple[Feature, ...], Meta(min_length=1, max_length=10_000)]
-    target: Target
-    patient: ColumnName | None = None
-    """Column that identifies the patient (rows of one patient stay together); without it each row is one patient."""
-    split: ColumnName | None = None
-    """Column that says train, validation or test; without it a hash under the site's key splits the patients."""
-    validation_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.15
-    test_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.2
-    rare_category: Annotated[int, Meta(ge=1, le=10_000)] = 10
-    """Categories that fewer patients than this have, over all hospitals, become "other"."""
-
-    @property
-    def numbers(self) -> tuple[NumberFeature, ...]:
-        """The measured quantities, in order."""
-        return tuple(feature for feature in self.features if isinstance(feature, NumberFeature))
-
-    @property
-    def categories(self) -> tuple[CategoryFeature, ...]:
-        """The categories, in order."""
-        return tuple(feature for feature in self.features if isinstance(feature, CategoryFeature))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that a hospital's table must have."""
-        others = [name for name in (self.patient, self.split) if name is not None]
-        return (*(feature.name for feature in self.features), *self.target.names, *others)
 
 
 class StrategySettings(Record, frozen=True):
@@ -339,6 +256,7 @@ class Plan(Record, frozen=True):
             MulticlassTarget: "multiclass",
             MultilabelTarget: "multilabel",
             SurvivalTarget: "survival",
+            BoxesTarget: "detection",
         }
         return kinds[type(self.data.target)]
 
@@ -348,10 +266,15 @@ class Plan(Record, frozen=True):
         return sum(feature.width for feature in self.data.features)
 
     @property
+    def side(self) -> int:
+        """Pixels of a picture's longer side; 0 in a study over tables."""
+        return self.data.picture.side if self.data.picture is not None else 0
+
+    @property
     def outputs(self) -> int:
         """Numbers that the model predicts for a row."""
         target = self.data.target
-        if isinstance(target, MulticlassTarget):
+        if isinstance(target, (MulticlassTarget, BoxesTarget)):
             return len(target.classes)
         return len(target.columns) if isinstance(target, MultilabelTarget) else 1
 

@@ -197,6 +197,7 @@ def _statistics_words(plan: Plan) -> list[str]:
             "multiclass": f"how many rows are of each of {plan.outputs} classes",
             "multilabel": f"how many rows have each of {plan.outputs} labels",
             "survival": "how many events were seen",
+            "detection": f"how many boxes are of each of {plan.outputs} classes",
         }[plan.task]
     )
     return [f"Once, at the start, over training patients: {'; '.join(found)}."]
@@ -209,6 +210,8 @@ def _evaluation_words(plan: Plan) -> str:
         "multiclass": f"{scores} (for each class)",
         "multilabel": f"{scores} (for each label)",
         "survival": "how many there are, how many had an event, and how many pairs the model ranks rightly",
+        "detection": "how many pictures and boxes there are, and how many boxes the model finds rightly and wrongly, "
+        "by class, overlap and score in 256 steps",
     }[plan.task]
 
 

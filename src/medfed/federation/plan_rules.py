@@ -18,6 +18,7 @@ from medfed.encoding import encode
 from medfed.errors import InvalidInput
 from medfed.federation.cells import MISSING_TEXTS, shortest_text
 from medfed.federation.labelling_rules import labelling_problems
+from medfed.federation.picture_rules import picture_problems
 from medfed.federation.plan import (
     BinaryTarget,
     CategoryFeature,
@@ -30,7 +31,7 @@ from medfed.federation.plan import (
 )
 from medfed.federation.private_training import noise_problems
 from medfed.models.learner import learner_for
-from medfed.models.settings import CoxModel, MlpModel, ModelSettings
+from medfed.models.settings import CoxModel, DetectorModel, MlpModel, ModelSettings
 
 __all__ = [
     "MAX_PLAN_BYTES",
@@ -84,6 +85,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         _target,
         _model,
         _training,
+        _pictures,
         _splits,
         _deadlines,
         _sizes,
@@ -105,7 +107,7 @@ def update_elements(plan: Plan) -> int:
         InvalidInput: the plan's model does not go with its data; see `plan_problems`.
     """
     vectors = 2 if plan.training.strategy.name == "scaffold" else 1
-    shapes = learner_for(plan.model, plan.task, plan.inputs, plan.outputs).shapes
+    shapes = learner_for(plan.model, plan.task, plan.inputs, plan.outputs, plan.side).shapes
     return vectors * sum(math.prod(shape) for shape in shapes.values())
 
 
@@ -212,7 +214,7 @@ def _features(plan: Plan) -> Iterator[Problem]:
                 yield Problem(f"{path}.{name}", f"feature {feature.name!r}: expected at most {MAX_TEXT} characters")
         if isinstance(feature, NumberFeature):
             yield from _number(feature, path)
-        else:
+        elif isinstance(feature, CategoryFeature):
             yield from _category(feature, path)
 
 
@@ -245,7 +247,14 @@ def _target(plan: Plan) -> Iterator[Problem]:
         yield from _texts(target.classes, "data.target.classes")
 
 
+def _pictures(plan: Plan) -> Iterator[Problem]:
+    for path, sentence in picture_problems(plan):
+        yield Problem(path, sentence)
+
+
 def _model(plan: Plan) -> Iterator[Problem]:
+    if plan.task == "detection" or isinstance(plan.model, DetectorModel):
+        return  # see `picture_rules`
     is_survival = isinstance(plan.data.target, SurvivalTarget)
     if isinstance(plan.model, CoxModel) != is_survival:
         expected = "cox" if is_survival else "mlp"
@@ -317,7 +326,7 @@ def _sizes(plan: Plan) -> Iterator[Problem]:
     size = len(encode(plan))
     if size > MAX_PLAN_BYTES:
         yield Problem("plan", f"{size} canonical bytes; expected at most {MAX_PLAN_BYTES}")
-    if any(_model(plan)):
+    if any(_model(plan)) or any(picture_problems(plan)):
         return  # said already
     elements = update_elements(plan)
     if elements > MAX_WIRE_ELEMENTS:

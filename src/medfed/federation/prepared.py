@@ -1,4 +1,4 @@
-"""One hospital's table made ready for a study: features, targets and splits, and a report of what was left out.
+"""One hospital's table or pictures made ready for a study: features, targets, splits, and a report of what is left out.
 
 What is here stays at the hospital. The report holds counts only; this module must never log or raise a value.
 """
@@ -16,7 +16,8 @@ from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
 from medfed.federation.cases import salted_root
 from medfed.federation.features import MISSING, RawFeatures, Standardisation, encode_features, read_features
-from medfed.federation.plan import Plan
+from medfed.federation.picture_table import PictureRows, PictureTable
+from medfed.federation.plan import BoxesTarget, Plan
 from medfed.federation.splits import SPLITS, TRAIN, Split, pseudonyms_of, read_splits, split_patients
 from medfed.federation.tables import Table
 from medfed.federation.targets import read_targets, target_counts
@@ -67,6 +68,8 @@ class PreparedData:
     """(rows,): a hash of the row's patient under the site's key, the same in every study that names the same patient
     column; without one, of the row itself. It never leaves the hospital."""
     report: PreparationReport
+    pictures: PictureRows | None = None
+    """The rows' pictures, in a study over an image set."""
     _standardised: dict[Digest, dict[Split, Dataset]] = field(
         default_factory=dict[Digest, dict[Split, Dataset]], init=False, repr=False
     )
@@ -83,14 +86,16 @@ class PreparedData:
     def datasets(self, standardisation: Standardisation) -> dict[Split, Dataset]:
         """The rows of each split as a model sees them."""
         if standardisation.digest not in self._standardised:
-            encoded = encode_features(self.features, self.plan, standardisation)
-            made: dict[Split, Dataset] = {
-                name: Dataset(encoded[self.split == code], self.targets[self.split == code])
-                for code, name in enumerate(SPLITS)
-            }
             self._standardised.clear()
-            self._standardised[standardisation.digest] = made
+            self._standardised[standardisation.digest] = self._encoded(standardisation)
         return dict(self._standardised[standardisation.digest])
+
+    def _encoded(self, standardisation: Standardisation) -> dict[Split, Dataset]:
+        parts: dict[Split, NDArray[np.bool_]] = {name: self.split == code for code, name in enumerate(SPLITS)}
+        if self.pictures is not None:
+            return {name: self.pictures.take(rows).dataset(self.targets[rows]) for name, rows in parts.items()}
+        encoded = encode_features(self.features, self.plan, standardisation)
+        return {name: Dataset(encoded[rows], self.targets[rows]) for name, rows in parts.items()}
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PreparedData:
         """Some of the rows, by positions or by a mask; the report stays that of the whole table."""
@@ -101,6 +106,7 @@ class PreparedData:
             patients=self.patients[rows],
             split=self.split[rows],
             pseudonyms=self.pseudonyms[rows],
+            pictures=self.pictures.take(rows) if self.pictures is not None else None,
         )
 
     def with_split(self, split: NDArray[np.uint8]) -> PreparedData:
@@ -137,7 +143,8 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
     rows = np.flatnonzero(usable)
     identities = _read_identities(table, plan, rows)
     patients = _numbered(identities) if identities is not None else np.arange(len(rows), dtype=np.int64)
-    patient_bytes = identities if identities is not None else _row_bytes(features, values)
+    pictures = _pictures(table, plan, rows)
+    patient_bytes = identities if identities is not None else _row_bytes(features, values, pictures)
     if data.split is not None:
         split = read_splits(table, data.split)[usable]
         _verify_together(table, data.split, rows, patients, split)
@@ -155,13 +162,14 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
         **_feature_counts(features, plan),
         single_target=_is_single(plan, values),
     )
-    return PreparedData(plan, features, values, patients, split, pseudonyms_of(patient_bytes, split_key), report)
+    pseudonyms = pseudonyms_of(patient_bytes, split_key)
+    return PreparedData(plan, features, values, patients, split, pseudonyms, report, pictures)
 
 
 def cases_root(prepared: PreparedData, salt: bytes) -> Digest:
     """The salted Merkle root over the training rows, the ones that `examples` counts; their order does not matter."""
     training = prepared.take(prepared.split == TRAIN)
-    return salted_root(_row_bytes(training.features, training.targets), salt)
+    return salted_root(_row_bytes(training.features, training.targets, training.pictures), salt)
 
 
 def schema_digest(plan: Plan) -> Digest:
@@ -189,8 +197,21 @@ def _numbered(identities: Sequence[bytes]) -> NDArray[np.int64]:
     return np.fromiter(found, dtype=np.int64, count=len(identities))
 
 
-def _row_bytes(features: RawFeatures, targets: NDArray[Any]) -> list[bytes]:
-    """Each row's canonical bytes: its features and target as little-endian float64, one NaN, no negative zero."""
+def _pictures(table: Table, plan: Plan, rows: NDArray[np.int64]) -> PictureRows | None:
+    picture = plan.data.picture
+    if picture is None:
+        return None
+    if not isinstance(table, PictureTable):
+        raise InvalidInput(f"{table.source}: a table has no pictures; the plan wants an image set")
+    target = plan.data.target
+    return PictureRows(table.images, rows, target.classes if isinstance(target, BoxesTarget) else (), picture)
+
+
+def _row_bytes(features: RawFeatures, targets: NDArray[Any], pictures: PictureRows | None) -> list[bytes]:
+    """Each row's canonical bytes: its features and target as little-endian float64, one NaN, no negative zero; of a
+    picture its digest and findings."""
+    if pictures is not None:
+        return pictures.identities()
     wide = targets if targets.ndim == 2 else targets[:, np.newaxis]
     matrix = np.concatenate([features.numbers, features.categories, wide], axis=1, dtype="<f8")
     matrix += 0.0
@@ -227,6 +248,8 @@ def _feature_counts(features: RawFeatures, plan: Plan) -> dict[str, dict[str, in
 
 
 def _is_single(plan: Plan, values: NDArray[Any]) -> bool:
+    if plan.task == "detection":
+        return int(np.count_nonzero(values.any(axis=0))) <= 1 < values.shape[1]
     if plan.task == "survival":
         return not values[:, 1].any()
     return bool((values == values[0]).all())

@@ -147,7 +147,7 @@ def _category_counts(features: RawFeatures, patients: NDArray[np.int64], data: D
 
 
 def _target_length(plan: Plan) -> int:
-    return plan.outputs if plan.task in ("multiclass", "multilabel") else 1
+    return plan.outputs if plan.task in ("multiclass", "multilabel", "detection") else 1
 
 
 def _number_scale(feature: NumberFeature, count: int, total: int, squares: int, histogram: list[int]) -> NumberScale:

@@ -32,6 +32,7 @@ from medfed.federation.strategies import Memory, strategy_for
 from medfed.federation.strategies.strategy import UPDATE
 from medfed.identifiers import Name
 from medfed.ledger.contracts.terms import RoundKind
+from medfed.models.course import NO_CHECKPOINTS, Checkpoints, Course
 from medfed.models.dataset import Dataset
 from medfed.models.learner import Learner, learner_for
 from medfed.models.parameters import Parameters
@@ -76,7 +77,7 @@ class Outcome:
 def learner_of(plan: Plan) -> Learner:
     """The learner that the study releases: the plan's model section, or in a labelling study the student."""
     model = plan.labelling.student.model if isinstance(plan.labelling, Labelling) else plan.model
-    return learner_for(model, plan.task, plan.inputs, plan.outputs)
+    return learner_for(model, plan.task, plan.inputs, plan.outputs, plan.side)
 
 
 def initial_state(plan: Plan) -> LearningState:
@@ -131,6 +132,7 @@ def contribution(
     prepared: PreparedData,
     rng: np.random.Generator,
     local_memory: Memory,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> tuple[dict[str, Array], Memory]:
     """One hospital's values for a round, by entry name, and its next local memory.
 
@@ -146,7 +148,7 @@ def contribution(
         case "training":
             if isinstance(plan.noise, TrainingNoise) and plan.noise.patient_clip > 0:
                 return {UPDATE: patient_step(plan, plan.noise, state, prepared)}, local_memory
-            return training_contribution(plan, state, datasets_of(state, prepared), rng, local_memory)
+            return training_contribution(plan, state, datasets_of(state, prepared), rng, local_memory, checkpoints)
         case "evaluation":
             return evaluation_counts(plan, state, datasets_of(state, prepared)), local_memory
         case "votes":
@@ -159,12 +161,15 @@ def training_contribution(
     datasets: Mapping[Split, Dataset],
     rng: np.random.Generator,
     local_memory: Memory,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> tuple[dict[str, Array], Memory]:
     """`contribution` to a training round, from datasets that are standardised already."""
     learner, strategy = learner_of(plan), strategy_for(plan.training)
     correction = strategy.correction(state.memory, local_memory)
-    result = learner.train(state.parameters, datasets["train"], plan.training.local, rng, correction)
+    course = Course(len(state.history), plan.training.rounds, local_memory.kept, checkpoints)
+    result = learner.train(state.parameters, datasets["train"], plan.training.local, rng, correction, course)
     vectors, after = strategy.client_step(state.parameters, result, state.memory, local_memory)
+    after = after.keeping(result.kept)
     if isinstance(plan.noise, TrainingNoise):
         return dict(vectors), after
     clipped = sum(int(np.count_nonzero(np.abs(vector) > plan.training.clip)) for vector in vectors.values())

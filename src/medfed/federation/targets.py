@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
 from medfed.federation.cells import shortest_text
+from medfed.federation.picture_table import PictureTable
 from medfed.federation.plan import (
     BinaryTarget,
+    BoxesTarget,
     MulticlassTarget,
     MultilabelTarget,
     SurvivalTarget,
     Target,
 )
-from medfed.federation.tables import Table
+from medfed.federation.tables import MAX_ROWS, Table
 
 __all__ = ["Targets", "read_targets", "target_counts"]
 
@@ -32,12 +34,13 @@ class Targets:
 
     values: NDArray[Any]
     """As in `models.dataset.Dataset`: binary float32 (rows,), multiclass int64 (rows,), multilabel float32 (rows,
-    labels), survival float32 (rows, 2) of time and event. Rows that are not usable hold zeros."""
+    labels), survival float32 (rows, 2) of time and event, boxes float32 (rows, classes) of how many. Rows that
+    are not usable hold zeros."""
     usable: NDArray[np.bool_]
     """(rows,): False where the target is missing or none of those the plan names."""
     missing: int
     unknown: int
-    """Rows whose value the plan does not name: neither positive nor negative, or no class."""
+    """Rows whose value the plan does not name: neither positive nor negative, or no class; boxes of such a class."""
 
 
 def read_targets(table: Table, target: Target) -> Targets:
@@ -46,6 +49,8 @@ def read_targets(table: Table, target: Target) -> Targets:
     Raises:
         InvalidInput: a column is missing; a label or event is neither 0 nor 1; a survival time is negative.
     """
+    if isinstance(target, BoxesTarget):
+        return _read_boxes(table, target)
     if isinstance(target, BinaryTarget):
         codes = dict.fromkeys(map(shortest_text, target.negative), 0)
         codes |= dict.fromkeys(map(shortest_text, target.positive), 1)
@@ -62,13 +67,31 @@ def read_targets(table: Table, target: Target) -> Targets:
 
 def target_counts(target: Target, values: NDArray[Any]) -> NDArray[np.int64]:
     """What statistics count of targets: binary [ill], multiclass [each class], multilabel [each label's ones],
-    survival [events]."""
+    survival [events], boxes [those of each class]."""
+    if isinstance(target, BoxesTarget):
+        return values.sum(axis=0).astype(np.int64)
     if isinstance(target, MulticlassTarget):
         return np.bincount(values, minlength=len(target.classes)).astype(np.int64)
     if isinstance(target, MultilabelTarget):
         return np.count_nonzero(values, axis=0).astype(np.int64)
     seen = values[:, 1] if isinstance(target, SurvivalTarget) else values
     return np.array([np.count_nonzero(seen)], dtype=np.int64)
+
+
+def _read_boxes(table: Table, target: BoxesTarget) -> Targets:
+    if not isinstance(table, PictureTable):
+        raise InvalidInput(f"{table.source}: a table has no boxes; the plan wants pictures")
+    values = np.zeros((len(table), len(target.classes)), dtype=np.float32)
+    unknown = 0
+    for row, picture in enumerate(table.images.pictures):
+        for finding in picture.findings:
+            if finding.label not in target.classes:
+                unknown += 1
+            elif not (finding.difficult or finding.crowd):
+                values[row, target.classes.index(finding.label)] += 1
+    if values.sum() > MAX_ROWS:
+        raise InvalidInput(f"{table.source}: more than {MAX_ROWS} boxes")
+    return Targets(values, np.ones(len(table), dtype=bool), missing=0, unknown=unknown)
 
 
 def _read_codes(table: Table, column: str, codes: dict[str, int], dtype: np.dtype[Any]) -> Targets:

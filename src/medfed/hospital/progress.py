@@ -138,7 +138,7 @@ def follow(site: Site, view: StateView, study: Study) -> None:
 
 def forget_study_keys(site: Site, study: StudyId) -> None:
     """Delete what a study that has ended leaves: pair secrets, vectors and attempts, not its model or releases."""
-    for part in ("pairs", "drawn", "private", "vector", "attempt", "encryption-key", "opened-sum"):
+    for part in ("pairs", "drawn", "private", "vector", "attempt", "checkpoint", "encryption-key", "opened-sum"):
         site.vault.delete_under(study_key(study, part))
     site.forget(study)
 

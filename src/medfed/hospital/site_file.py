@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, brief
+from medfed.federation.picture_table import load_picture_table
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
 from medfed.hospital.consent import AlignmentPolicy, ConsentPolicy, ConsentRule
@@ -29,6 +30,7 @@ DEFAULT_SITE_FILE: Final = """\
 [data]
 # file = "patients.csv"      # a CSV file in UTF-8; its first line names the columns
 # columns = ["age", "sex"]   # only for a file without such a line
+# images = "pictures"        # or an image set, made by medfed imaging import
 
 [consent]
 resume = "auto"              # go on after a pause by itself; "ask" leaves it to a person
@@ -56,9 +58,12 @@ patients = "ask"             # the same, but never without a legal basis
 
 
 class DataFile(Record):
-    """One table: a CSV file, the names of its columns if it has no header line, and its delimiter."""
+    """One table: a CSV file, the names of its columns if it has no header line, and its delimiter; or an image set."""
 
-    file: str
+    file: str = ""
+    """With `images` a file that says more of each picture, in place of `cases.csv` in its folder."""
+    images: str = ""
+    """The folder of an image set, made by `medfed imaging import`."""
     columns: tuple[str, ...] = ()
     delimiter: str = ","
     learning_object: str = ""
@@ -132,6 +137,8 @@ def table_for(directory: Path, site: SiteFile, plan: Plan) -> Table:
     """
     for entry in site.data:
         if entry.learning_object in ("", plan.purpose.learning_object):
+            if entry.images:
+                return load_picture_table(directory / entry.images, directory / entry.file if entry.file else None)
             return read_csv(directory / entry.file, columns=entry.columns or None, delimiter=entry.delimiter)
     wanted = plan.purpose.learning_object
     raise InvalidInput(f"{directory / 'site.toml'}: [data] names no file for learning object {wanted!r}")
@@ -151,7 +158,11 @@ def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:
     rest = {key: value for key, value in data.items() if key != "for"}
     if "learning_object" in rest:
         raise InvalidInput(f"{path}: data.learning_object: belongs into a [[data.for]] entry")
-    return (*special, _record(path, "data", rest, DataFile)) if rest else tuple(special)
+    found = (*special, _record(path, "data", rest, DataFile)) if rest else tuple(special)
+    for entry in found:
+        if not entry.file and not entry.images:
+            raise InvalidInput(f"{path}: data: expected a file or images")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from medfed.errors import InvalidInput, Unavailable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["MOST_PIXELS", "Pixels", "decode_picture", "encode_png", "thumbnail"]
+__all__ = ["MOST_PIXELS", "Pixels", "decode_picture", "encode_png", "square_of", "thumbnail"]
 
 MOST_PIXELS: Final = 64 << 20
 """Of one picture; the largest mammograms have 30 million."""
@@ -93,6 +93,26 @@ def thumbnail(values: NDArray[np.uint8] | NDArray[np.uint16], longest: int = _TH
     image = _pillow().fromarray(values)
     image.thumbnail((longest, longest))
     return np.asarray(image, dtype=np.uint8)
+
+
+def square_of(values: NDArray[np.uint8] | NDArray[np.uint16], side: int, channels: int) -> NDArray[np.float32]:
+    """The whole picture squeezed or stretched into a square, float32 [channels, side, side] from 0 to 1.
+
+    Bilinear. Colour becomes grey by luminance (ITU-R 601); grey becomes colour three times over.
+
+    Raises:
+        Unavailable: Pillow is not installed.
+    """
+    pillow = _pillow()
+    most = float(np.iinfo(values.dtype).max)
+    if values.ndim == 3 and channels == 1:
+        values = np.asarray(pillow.fromarray(values).convert("L"))
+    planes = values[:, :, None] if values.ndim == 2 else values
+    made = np.empty((channels, side, side), dtype=np.float32)
+    for channel in range(channels):
+        plane = np.ascontiguousarray(planes[:, :, min(channel, planes.shape[2] - 1)], dtype=np.float32)
+        made[channel] = np.asarray(pillow.fromarray(plane).resize((side, side), pillow.Resampling.BILINEAR)) / most
+    return made
 
 
 def _pillow() -> Any:

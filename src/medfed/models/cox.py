@@ -16,6 +16,7 @@ import numpy.typing as npt
 from medfed.errors import InvalidInput
 from medfed.models.batches import draw_batches
 from medfed.models.concordance import concordance_counts
+from medfed.models.course import FIRST, Course
 from medfed.models.dataset import Dataset, check_dataset, check_features
 from medfed.models.optimizers import Penalties
 from medfed.models.parameters import Parameters
@@ -85,6 +86,7 @@ class Cox:
         settings: LocalTraining,
         rng: np.random.Generator,
         correction: Array | None = None,
+        course: Course = FIRST,
     ) -> LocalResult:
         """Train from `start` on `data`; a mini-batch's risk sets are those within the batch, as in FLamby.
 
@@ -102,6 +104,10 @@ class Cox:
         steps = descend(weights, gradient, gradient_of, batches, settings, penalties)
         parameters = start.with_flat(weights)
         return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
+
+    def answers(self, parameters: Parameters, data: Dataset) -> Array:
+        """`predict` of the features of `data`."""
+        return self.predict(parameters, data.features)
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
         """Risk scores, float64 `(n,)`: the logarithm of the hazard relative to all features 0.

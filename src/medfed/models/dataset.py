@@ -16,7 +16,7 @@ from medfed.errors import InvalidInput
 
 __all__ = ["Dataset", "Task", "check_dataset", "check_features"]
 
-Task = Literal["binary", "multiclass", "multilabel", "survival"]
+Task = Literal["binary", "multiclass", "multilabel", "survival", "detection"]
 Float32Array = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ class Dataset:
     """float32 `(n, d)`, finite. Other real dtypes are rounded to float32."""
     targets: Array
     """binary float32 `(n,)`; multiclass int64 `(n,)`; multilabel float32 `(n, k)`; survival float32 `(n, 2)`,
-    each row (time, event)."""
+    each row (time, event); detection float32 `(n, k)`, boxes of each class."""
 
     def __post_init__(self) -> None:
         features = _finite_float32(self.features, "features")
@@ -73,8 +73,12 @@ class Dataset:
         kinds = {(part.features.shape[1:], part.targets.shape[1:], part.targets.dtype) for part in parts}
         if len(kinds) != 1:
             raise InvalidInput(f"dataset: expected parts of one shape and dtype, found {len(kinds)}")
-        features = np.concatenate([part.features for part in parts])
-        return _unchecked(features, np.concatenate([part.targets for part in parts]))
+        return parts[0].joined(parts[1:])
+
+    def joined(self, others: Sequence[Dataset]) -> Dataset:
+        """This part and `others`, which are of one shape and dtype, one after the other."""
+        features = np.concatenate([part.features for part in (self, *others)])
+        return _unchecked(features, np.concatenate([part.targets for part in (self, *others)]))
 
 
 def check_dataset(data: Dataset, task: Task, inputs: int, outputs: int) -> None:
@@ -84,7 +88,13 @@ def check_dataset(data: Dataset, task: Task, inputs: int, outputs: int) -> None:
         InvalidInput: the width, the kind of target or a target's value is not what the task has.
     """
     n = len(data)
-    expected = {"binary": (n,), "multiclass": (n,), "multilabel": (n, outputs), "survival": (n, 2)}[task]
+    expected = {
+        "binary": (n,),
+        "multiclass": (n,),
+        "multilabel": (n, outputs),
+        "survival": (n, 2),
+        "detection": (n, outputs),
+    }[task]
     if data.features.shape[1] != inputs:
         raise InvalidInput(f"dataset: expected {inputs} features, found {data.features.shape[1]}")
     if data.targets.shape != expected:
@@ -113,6 +123,8 @@ def _in_range(targets: Array, task: Task, outputs: int) -> bool:
         return True
     if task == "multiclass":
         return bool(targets.min() >= 0 and targets.max() < outputs)
+    if task == "detection":
+        return bool(targets.min() >= 0)
     marks = targets[:, 1] if task == "survival" else targets
     in_time = task != "survival" or bool(targets[:, 0].min() >= 0)
     return in_time and bool(((marks == 0) | (marks == 1)).all())

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medfed.errors import InvalidInput
+from medfed.models.course import FIRST, Course
 from medfed.models.cox import Cox
 from medfed.models.dataset import Dataset, Task
 from medfed.models.mlp import Mlp
 from medfed.models.parameters import Parameters
-from medfed.models.settings import CoxModel, ImageModel, LocalTraining, ModelSettings
+from medfed.models.settings import CoxModel, DetectorModel, ImageModel, LocalTraining, ModelSettings
 from medfed.models.torch_classifier import ImageClassifier
 from medfed.models.training import LocalResult
 
@@ -41,6 +42,7 @@ class Learner(Protocol):
         settings: LocalTraining,
         rng: np.random.Generator,
         correction: Array | None = None,
+        course: Course = FIRST,
     ) -> LocalResult:
         """Train from `start` on one hospital's `data`; `correction`, flat float32, joins every gradient.
 
@@ -53,6 +55,10 @@ class Learner(Protocol):
         """float64: binary probability `(n,)`; multiclass, multilabel probabilities `(n, k)`; risk score `(n,)`."""
         ...
 
+    def answers(self, parameters: Parameters, data: Dataset) -> Array:
+        """What the model says of each example of `data`, whose targets it must not look at; as `predict`."""
+        ...
+
     def loss(self, parameters: Parameters, data: Dataset) -> float:
         """Mean loss over `data`, penalties left out."""
         ...
@@ -62,12 +68,17 @@ class Learner(Protocol):
         ...
 
 
-def learner_for(model: ModelSettings, task: Task, inputs: int, outputs: int) -> Learner:
+def learner_for(model: ModelSettings, task: Task, inputs: int, outputs: int, side: int = 0) -> Learner:
     """The learner that a plan's `model` means for `task`, with `inputs` features and `outputs` outputs.
+
+    Args:
+        side: pixels of the longer side of pictures; 0 where examples are rows of a table.
 
     Raises:
         InvalidInput: the combination is impossible.
     """
+    if isinstance(model, DetectorModel) or task == "detection":
+        return _detector(model, task, outputs, side)
     if inputs < 1:
         raise InvalidInput(f"model: expected at least one input, found {inputs}")
     least = 2 if task == "multiclass" else 1
@@ -92,3 +103,13 @@ def _image_classifier(learner: ImageClassifier, inputs: int) -> ImageClassifier:
     if not any(map(learner.is_trained, learner.shapes)):
         raise InvalidInput(f"model: no parameter is named like {', '.join(model.trainable)}")
     return learner
+
+
+def _detector(model: ModelSettings, task: Task, outputs: int, side: int) -> Learner:
+    if not isinstance(model, DetectorModel) or task != "detection":
+        raise InvalidInput("model: a detector is for boxes, and boxes are for a detector")
+    if not side:
+        raise InvalidInput("model: a detector learns from pictures, found rows of a table")
+    from medfed.models.detector_learner import DetectorLearner
+
+    return DetectorLearner(model, outputs, side)

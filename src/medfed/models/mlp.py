@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from medfed.errors import InvalidInput
 from medfed.models.batches import draw_batches, with_ones
+from medfed.models.course import FIRST, Course
 from medfed.models.dataset import Dataset, check_dataset, check_features
 from medfed.models.losses import (
     ClassificationTask,
@@ -90,6 +91,7 @@ class Mlp:
         settings: LocalTraining,
         rng: np.random.Generator,
         correction: Array | None = None,
+        course: Course = FIRST,
     ) -> LocalResult:
         """Train from `start` on `data`; `correction`, flat float32, is added to every gradient (SCAFFOLD).
 
@@ -106,6 +108,10 @@ class Mlp:
         steps = descend(weights, gradient, training, batches, settings, penalties)
         parameters = start.with_flat(weights)
         return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
+
+    def answers(self, parameters: Parameters, data: Dataset) -> Array:
+        """`predict` of the features of `data`."""
+        return self.predict(parameters, data.features)
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
         """Probabilities, float64: `(n,)` of being ill for binary, `(n, k)` for multiclass and multilabel.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record
 
 __all__ = [
     "ClassifierModel",
     "CoxModel",
+    "DetectorModel",
     "ImageModel",
     "LocalTraining",
     "MlpModel",
     "ModelSettings",
+    "PictureTraining",
     "ResNet18Model",
     "SmallCnnModel",
     "Vgg11Model",
@@ -70,7 +72,37 @@ class ResNet18Model(ImageModel, tag_field="kind", tag="resnet18"):
 
 ClassifierModel = MlpModel | SmallCnnModel | Vgg11Model | ResNet18Model
 """What can say which class."""
-ModelSettings = ClassifierModel | CoxModel
+
+
+Layer = Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class DetectorModel(Record, tag_field="kind", tag="detector"):
+    """A detector of boxes in pictures, from torchvision, with group normalisation."""
+
+    architecture: Literal["fcos", "retinanet", "ssdlite", "faster-rcnn"] = "fcos"
+    channels: Annotated[int, Meta(ge=32, le=256, multiple_of=32)] = 64
+    """Of the feature pyramid."""
+    trainable: Annotated[tuple[Layer, ...], Meta(max_length=64)] = ()
+    """Prefixes of the names of parameters that are trained; empty for all."""
+
+
+ModelSettings = ClassifierModel | CoxModel | DetectorModel
+
+
+class PictureTraining(Record):
+    """What only the training of detectors has."""
+
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    """Of the learning rate, over all rounds of the study; one-cycle has its peak at `learning_rate`."""
+    gradient_clip: Annotated[float, Meta(gt=0, le=1e6)] = 5.0
+    """Largest Euclidean norm of a batch's gradient."""
+    flip_sideways: bool = True
+    """Mirror pictures left to right at random."""
+    flip_upside: bool = True
+    """And upside down."""
+    keep_optimizer: bool = True
+    """The optimizer's state stays at the hospital from round to round; else each round starts afresh."""
 
 
 class LocalTraining(Record):
@@ -80,10 +112,18 @@ class LocalTraining(Record):
     epochs: Annotated[int, Meta(ge=0, le=100_000)] = 0
     batch_size: Annotated[int, Meta(ge=0, le=1_000_000)] = 16
     """Examples a step; 0 means all of them."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """adamw, which decays weights apart from the gradient, is for detectors only."""
     learning_rate: PositiveFloat = 0.02
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
     """L2 penalty: adds `weight_decay * w` to the gradient of weights, not of biases."""
     proximal: NonNegativeFloat = 0.0
     """FedProx's mu: adds `mu * (w - w_start)` to the gradient."""
+    pictures: PictureTraining | UnsetType = UNSET
+    """Only of detectors; left out, its defaults count."""
+
+    @property
+    def picture_training(self) -> PictureTraining:
+        """`pictures`, or what counts where the plan leaves it out."""
+        return self.pictures if isinstance(self.pictures, PictureTraining) else PictureTraining()

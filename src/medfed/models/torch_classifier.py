@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from medfed.errors import InvalidInput
 from medfed.models.batches import draw_batches
+from medfed.models.course import FIRST, Course
 from medfed.models.dataset import Dataset, check_dataset, check_features
 from medfed.models.image_layers import GROUPS, HEAD, Conv, Layer, Pool, first_parameters, layers_of, shapes_of
 from medfed.models.losses import (
@@ -75,6 +76,7 @@ class ImageClassifier:
         settings: LocalTraining,
         rng: np.random.Generator,
         correction: Array | None = None,
+        course: Course = FIRST,
     ) -> LocalResult:
         """Train from `start` on `data`; `correction`, flat float32, is added to every gradient (SCAFFOLD).
 
@@ -96,6 +98,10 @@ class ImageClassifier:
             steps = descend(weights, gradient, training, batches, settings, penalties)
         parameters = start.with_flat(weights)
         return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
+
+    def answers(self, parameters: Parameters, data: Dataset) -> Array:
+        """`predict` of the features of `data`."""
+        return self.predict(parameters, data.features)
 
     def predict(self, parameters: Parameters, features: Array) -> Array:
         """Probabilities, float64: `(n,)` of being ill for binary, `(n, k)` for multiclass and multilabel.

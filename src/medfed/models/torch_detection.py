@@ -8,8 +8,8 @@ parameters: order and augmentation of a batch are drawn from the seed, the epoch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from msgspec import Meta
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
 from medfed.models.parameters import Parameters
+from medfed.models.picture_dataset import Sample
 from medfed.models.torch_detector import (
     DetectorSettings,
     build_detector,
@@ -26,6 +27,7 @@ from medfed.models.torch_detector import (
     seeded,
     torch_module,
 )
+from medfed.models.torch_training import BatchLoss, one_cycle
 
 __all__ = [
     "Detections",
@@ -33,25 +35,13 @@ __all__ = [
     "DetectorTraining",
     "Sample",
     "detect",
+    "detect_each",
     "detection_loss",
+    "detector_loss",
+    "flipped",
     "learning_rate",
     "train_detector",
 ]
-
-_WARM_UP: Final = 0.3
-_FIRST: Final = 1 / 25
-_LAST: Final = 1 / 1e4
-
-
-class Sample(NamedTuple):
-    """An image with its findings."""
-
-    pixels: NDArray[np.uint8]
-    """[h, w] or [h, w, 3]."""
-    boxes: NDArray[np.float64]
-    """[n, 4] left, top, right, bottom in pixels."""
-    labels: NDArray[np.int64]
-    """[n], from 0."""
 
 
 class Detections(NamedTuple):
@@ -92,12 +82,7 @@ class DetectorState(NamedTuple):
 
 def learning_rate(training: DetectorTraining, step: int, steps: int) -> float:
     """The rate of one cycle (Smith and Topin, 2018): up for three tenths of all `steps`, then down, along cosines."""
-    peak, last = training.peak_rate, max(steps - 1, 1)
-    top, at = _WARM_UP * steps - 1, min(step, last)
-    if at < top:
-        return _between(peak * _FIRST, peak, at / top)
-    top = max(top, 0.0)
-    return _between(peak, peak * _FIRST * _LAST, (at - top) / (last - top))
+    return one_cycle(training.peak_rate, step, steps)
 
 
 def train_detector(
@@ -143,7 +128,9 @@ def train_detector(
         order = np.random.default_rng([seed, epoch]).permutation(len(samples))
         chosen = order[batch * training.batch : (batch + 1) * training.batch]
         rng = np.random.default_rng([seed, epoch, batch, 1])
-        images, targets = _batch([samples[int(index)] for index in chosen], training.flips, offset, rng)
+        images, targets = _batch(
+            [samples[int(index)] for index in chosen], (training.flips, training.flips), offset, rng
+        )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(training, step, whole)
         with seeded(seed * 1_000_003 + step):
@@ -158,24 +145,40 @@ def train_detector(
 
 
 def detect(
-    settings: DetectorSettings, parameters: Parameters, images: Sequence[NDArray[np.uint8]], least: float = 0.05
+    settings: DetectorSettings, parameters: Parameters, images: Iterable[NDArray[np.uint8]], least: float = 0.05
 ) -> list[Detections]:
     """What the detector finds in each image with a score of at least `least`."""
+    return list(detect_each(settings, parameters, images, least))
+
+
+def detect_each(
+    settings: DetectorSettings, parameters: Parameters, images: Iterable[NDArray[np.uint8]], least: float = 0.05
+) -> Iterator[Detections]:
+    """`detect`, one image after the other."""
     torch = torch_module()
     module = build_detector(settings, 0)
     load_into(module, parameters)
     module.eval()
     offset = _offset(settings)
-    found: list[Detections] = []
-    with torch.no_grad():
-        for pixels in images:
+    for pixels in images:
+        with torch.no_grad():
             (result,) = module([_tensor(pixels)])
-            scores = result["scores"].numpy().astype(np.float64)
-            kept = np.flatnonzero(scores >= least)
-            kept = kept[np.argsort(-scores[kept], kind="stable")]
-            boxes = result["boxes"].numpy().astype(np.float64)[kept]
-            found.append(Detections(boxes, result["labels"].numpy().astype(np.int64)[kept] - offset, scores[kept]))
-    return found
+        scores = result["scores"].numpy().astype(np.float64)
+        kept = np.flatnonzero(scores >= least)
+        kept = kept[np.argsort(-scores[kept], kind="stable")]
+        boxes = result["boxes"].numpy().astype(np.float64)[kept]
+        yield Detections(boxes, result["labels"].numpy().astype(np.int64)[kept] - offset, scores[kept])
+
+
+def detector_loss(settings: DetectorSettings, module: Any, flips: tuple[bool, bool]) -> BatchLoss:
+    """The loss of a batch by a detector, for `train_on_pictures`."""
+
+    def loss(samples: Sequence[Sample], rng: np.random.Generator) -> Any:
+        _check(settings, samples)
+        images, targets = _batch(samples, flips, _offset(settings), rng)
+        return sum(module(images, targets).values())
+
+    return loss
 
 
 def detection_loss(settings: DetectorSettings, parameters: Parameters, samples: Sequence[Sample]) -> float:
@@ -192,15 +195,11 @@ def detection_loss(settings: DetectorSettings, parameters: Parameters, samples: 
     total = 0.0
     with torch.no_grad():
         for sample in samples:
-            images, targets = _batch([sample], False, _offset(settings), np.random.default_rng(0))
+            images, targets = _batch([sample], (False, False), _offset(settings), np.random.default_rng(0))
             with seeded(0):
                 loss: Any = sum(module(images, targets).values())
             total += float(loss)
     return total / len(samples)
-
-
-def _between(low: float, high: float, at: float) -> float:
-    return low + (high - low) * (1 - math.cos(math.pi * at)) / 2
 
 
 def _offset(settings: DetectorSettings) -> int:
@@ -224,33 +223,32 @@ def _check(settings: DetectorSettings, samples: Sequence[Sample]) -> None:
 
 
 def _batch(
-    samples: Sequence[Sample], flips: bool, offset: int, rng: np.random.Generator
+    samples: Sequence[Sample], flips: tuple[bool, bool], offset: int, rng: np.random.Generator
 ) -> tuple[list[Any], list[dict[str, Any]]]:
     torch = torch_module()
     images: list[Any] = []
     targets: list[dict[str, Any]] = []
     for sample in samples:
-        pixels, boxes = sample.pixels, sample.boxes
-        if flips:
-            pixels, boxes = _flipped(pixels, boxes, rng)
+        pixels, boxes = flipped(sample.pixels, sample.boxes[sample.counted], flips, rng)
         images.append(_tensor(pixels))
         targets.append(
             {
                 "boxes": torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)),
-                "labels": torch.from_numpy(np.ascontiguousarray(sample.labels)) + offset,
+                "labels": torch.from_numpy(np.ascontiguousarray(sample.labels[sample.counted])) + offset,
             }
         )
     return images, targets
 
 
-def _flipped(
-    pixels: NDArray[np.uint8], boxes: NDArray[np.float64], rng: np.random.Generator
+def flipped(
+    pixels: NDArray[np.uint8], boxes: NDArray[np.float64], flips: tuple[bool, bool], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A picture and its boxes mirrored at random: sideways, upside down, where `flips` allows it."""
     height, width = pixels.shape[:2]
     left, top, right, bottom = boxes.T
-    if rng.random() < 0.5:
+    if flips[0] and rng.random() < 0.5:
         pixels, left, right = pixels[:, ::-1], width - right, width - left
-    if rng.random() < 0.5:
+    if flips[1] and rng.random() < 0.5:
         pixels, top, bottom = pixels[::-1], height - bottom, height - top
     return pixels, np.stack([left, top, right, bottom], axis=1)
 

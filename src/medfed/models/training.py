@@ -38,6 +38,8 @@ class LocalResult:
     loss: float
     """Mean loss of `parameters` over the first `MAX_REPORTED` of those examples, penalties left out: for this
     hospital's own log only."""
+    kept: bytes = b""
+    """What the learner wants back in its next round; it stays at the hospital."""
 
 
 class GradientOf(Protocol):

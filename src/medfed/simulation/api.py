@@ -19,10 +19,11 @@ from medfed.errors import InvalidInput, MedFedError
 from medfed.federation.baselines import Comparison, compare
 from medfed.federation.learning_state import LearningState
 from medfed.federation.model_file import Model, model_of
+from medfed.federation.picture_table import read_source
 from medfed.federation.plan import Labelling, Plan
 from medfed.federation.plan_file import load_plan
 from medfed.federation.prepared import PreparedData, prepare
-from medfed.federation.tables import Table, TableSource, table_from
+from medfed.federation.tables import Table, TableSource
 from medfed.homomorphic import need_library
 from medfed.hospital.aggregation import recompute_state
 from medfed.hospital.student_release import student_of
@@ -166,7 +167,8 @@ def simulate(
 
     Args:
         plan: a plan, or the path of its TOML file; it must name exactly the hospitals of `tables`.
-        tables: hospital name → CSV path, dict of columns, list of rows, NumPy structured array, pandas or polars frame.
+        tables: hospital name → CSV path, dict of columns, list of rows, NumPy structured array, pandas or polars
+            frame; or an image set, or the folder of one.
         seed: replays the keys, the split of the patients and the schedule. The training's own seed is in the plan.
         away: rounds in which a hospital is not there.
         directory: where to keep a durable ledger, vaults and blobs; without it everything stays in memory.
@@ -252,7 +254,7 @@ class _Place:
 
 def _table(name: str, source: TableSource) -> Table:
     try:
-        return table_from(source)
+        return read_source(source)
     except MedFedError as error:
         raise type(error)(f"hospital {name}: {error}") from None  # pyright: ignore[reportCallIssue]
 

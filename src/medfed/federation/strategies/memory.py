@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Final
 
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from medfed.encoding import Record, decode, encode
@@ -28,15 +28,19 @@ _Label = Annotated[str, Meta(min_length=1, max_length=40)]
 class _Stored(Record):
     arrays: Annotated[dict[_Label, bytes], Meta(max_length=16)]
     integers: Annotated[dict[_Label, Annotated[int, Meta(ge=0, lt=2**53)]], Meta(max_length=16)]
+    kept: bytes | UnsetType = UNSET
 
 
 class Memory:
-    """An immutable mapping of names to float64 vectors, and of names to non-negative integers."""
+    """An immutable mapping of names to float64 vectors, of names to non-negative integers, and what a learner keeps."""
 
-    __slots__ = ("arrays", "integers")
+    __slots__ = ("arrays", "integers", "kept")
 
     def __init__(
-        self, arrays: Mapping[str, NDArray[np.float64]] | None = None, integers: Mapping[str, int] | None = None
+        self,
+        arrays: Mapping[str, NDArray[np.float64]] | None = None,
+        integers: Mapping[str, int] | None = None,
+        kept: bytes = b"",
     ) -> None:
         """Take over `arrays` (each (k,) float64, finite); they become read-only.
 
@@ -49,6 +53,11 @@ class Memory:
             array.flags.writeable = False
         self.arrays: Mapping[str, NDArray[np.float64]] = MappingProxyType(dict(arrays or {}))
         self.integers: Mapping[str, int] = MappingProxyType(dict(integers or {}))
+        self.kept = kept
+
+    def keeping(self, kept: bytes) -> Memory:
+        """The same with other bytes of the learner: its optimizer's state, only in a hospital's own memory."""
+        return self if kept == self.kept else Memory(self.arrays, self.integers, kept)
 
     @property
     def digest(self) -> Digest:
@@ -58,7 +67,7 @@ class Memory:
     def save(self) -> bytes:
         """Canonical bytes: vectors as little-endian float64."""
         arrays = {name: array.astype("<f8", copy=False).tobytes() for name, array in self.arrays.items()}
-        return encode(_Stored(arrays, dict(self.integers)))
+        return encode(_Stored(arrays, dict(self.integers), self.kept or UNSET))
 
     @staticmethod
     def load(data: bytes) -> Memory:
@@ -71,7 +80,7 @@ class Memory:
         if any(len(raw) % 8 for raw in stored.arrays.values()):
             raise InvalidInput("strategy memory: a vector's length is not a multiple of 8 bytes")
         arrays = {name: np.frombuffer(raw, "<f8").astype(np.float64) for name, raw in stored.arrays.items()}
-        return Memory(arrays, stored.integers)
+        return Memory(arrays, stored.integers, stored.kept if isinstance(stored.kept, bytes) else b"")
 
 
 EMPTY: Final = Memory()

@@ -18,6 +18,7 @@ from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.strategies import Memory
 from medfed.federation.study import contribution, local_rng
 from medfed.hospital.aggregation import manifest_of, plan_of, weight_of
+from medfed.hospital.checkpoints import VaultCheckpoints, checkpoint_key
 from medfed.hospital.noisy_update import noisy_vector, usable_rows
 from medfed.hospital.progress import (
     ChosenVector,
@@ -96,6 +97,7 @@ def _chosen(
     with site.vault.transaction(f"vector {current.number}"):
         site.vault.store(study_key(study.study, "vector"), ChosenVector(current.number, after.save(), releases))
         site.vault.put(vector_key(study.study), encode_update(x))
+        site.vault.delete_under(checkpoint_key(study.study))
     return x
 
 
@@ -107,7 +109,8 @@ def _values(
     if current.kind == "votes":
         return votes_contribution(site, view, plan, state, current), memory
     rng = local_rng(plan, current.number, site.name)
-    return contribution(plan, state, current.kind, usable_rows(site, plan, study.study), rng, memory)
+    checkpoints = VaultCheckpoints(site.vault, study.study, current.number, state.digest)
+    return contribution(plan, state, current.kind, usable_rows(site, plan, study.study), rng, memory, checkpoints)
 
 
 def _stored_vector(site: Site, study: Study) -> NDArray[np.uint32]:

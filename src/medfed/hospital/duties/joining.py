@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from medfed.crypto import SealingKey
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
+from medfed.federation.picture_rules import lacks_torch
 from medfed.federation.plan import Labelling, Plan, TrainingNoise
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.prepared import cases_root, schema_digest
@@ -58,6 +59,8 @@ class AnswerProposal:
             return ()
         try:
             plan = plan_of(view, study.study)
+            if lacks_torch(plan):
+                return (DeclineStudy(study.study, "no-torch"),)
             verify_plan(plan)
         except InvalidInput:
             return (DeclineStudy(study.study, "invalid-plan"),)

@@ -1,0 +1,30 @@
+"""Studies over pictures: detectors trained by agents over a ledger, under masks, each on its own image set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torchvision")
+pytest.importorskip("PIL")
+
+from tests.support.picture_study import PLACES, drawn_sets, picture_plan
+
+import medfed
+from medfed.federation.baselines import federate_plainly
+from medfed.federation.figures import DetectionEvaluation
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+
+def test_three_hospitals_train_a_detector_under_masks_and_it_is_the_one_of_plain_sums(tmp_path: Path) -> None:
+    plan = picture_plan(rounds=2)
+    study = medfed.simulate(plan, drawn_sets(tmp_path))
+    assert study.study.phase == "completed"
+    assert [entry.verdict for entry in study.state.history] == ["accepted", "accepted", "evaluated"]
+    test = study.state.test
+    assert isinstance(test, DetectionEvaluation)
+    assert test.labels == ("bar", "square")
+    assert test.examples == sum(study.prepared[name].report.splits["test"] for name in PLACES)
+    assert federate_plainly(plan, study.prepared).digest == study.state.digest
