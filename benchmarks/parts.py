@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.blobs import DirectoryBlobs, MemoryBlobs
+from medfed.crypto import SealingKey
 from medfed.demo.stopwatch import Calls, Stopwatch
 from medfed.hospital import aggregation, outbox, progress, vault
 from medfed.hospital.duties import choosing, confirming, joining, keying, revealing, updating
@@ -27,13 +28,18 @@ CALLS: Final[Calls] = (
     (updating, "sha256", "encryption"),
     (aggregation, "unmask_sum", "encryption"),
     (aggregation, "decode_sum", "encryption"),
+    (aggregation, "implausible_entries", "encryption"),
     (confirming, "make_escrow", "encryption"),
+    (confirming, "hkdf_sha256", "encryption"),
     (confirming, "attempt_seed", "encryption"),
     (revealing, "open_share", "encryption"),
+    (SealingKey, "generate", "encryption"),
+    (keying, "draw_pair_secret", "encryption"),
     (keying, "seal_pair_secret", "encryption"),
     (keying, "open_pair_secret", "encryption"),
     (progress, "ratchet", "encryption"),
     (vault, "encrypt", "encryption"),
+    (vault, "encrypt_buffer", "encryption"),
     (vault, "decrypt", "encryption"),
     (outbox, "sign", "ledger"),
     (EmbeddedEngine, "submit", "ledger"),

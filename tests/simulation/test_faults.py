@@ -72,6 +72,14 @@ def test_the_command_prints_a_failing_seed_and_how_to_replay_it(
     assert "--replay 5" in printed
 
 
+@pytest.mark.parametrize("seeds", ["5:5", "8:5", "", "five", "5:x", ":7"])
+def test_no_seeds_at_all_is_a_mistake_and_no_success(seeds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--seeds", seeds])
+    assert ended.value.code == 2
+    assert "expected first:last" in capsys.readouterr().err
+
+
 # --- rules switched off: the simulation must notice -----------------------------------------------------------------
 
 
@@ -158,3 +166,15 @@ def test_pair_masks_used_in_two_attempts_are_noticed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(updating, "attempt_seed", same_for_all)
     assert_noticed(range(15, 200), "not masked as the protocol says")
+
+
+def test_an_update_that_leaves_before_its_seeds_are_in_the_vault_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = updating.SubmitMaskedUpdate._masked
+
+    def forgetful(self: Any, site: Any, *rest: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(site.vault, "store", lambda *_: None)
+            return original(self, site, *rest)
+
+    monkeypatch.setattr(updating.SubmitMaskedUpdate, "_masked", forgetful)
+    assert_noticed(range(3), "that its vault did not know first")

@@ -15,6 +15,7 @@ from medfed.crypto import Entropy
 from medfed.diagnosis.answer import Answer, AnswerSettings, Network, make_answer
 from medfed.diagnosis.decisions import Decisions, Entry, FollowedUp
 from medfed.diagnosis.question import Question, question_case
+from medfed.errors import Refused
 from medfed.federation.model_file import Model
 from medfed.federation.outcome_study import predict_outcome
 from medfed.records.library import Library
@@ -47,6 +48,8 @@ def ask(
     Raises:
         InvalidInput: the question, or a model in another vocabulary. Refused: "consent-withdrawn".
     """
+    if library.is_withdrawn(question.patient):
+        raise Refused("consent-withdrawn", "question: its patient has withdrawn consent")
     identifier = entropy(8).hex()
     asked = question_case(question, vocabulary, library.id_of(f"answer/{identifier}"), time)
     network = None

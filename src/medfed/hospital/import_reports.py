@@ -71,9 +71,8 @@ def load_report(folder: Path, number: int | None = None) -> KeptReport:
     wanted = number if number is not None else max(_numbers(folder), default=0)
     path = folder / f"{wanted:06}.report"
     if not path.is_file():
-        raise InvalidInput(
-            f"import report {wanted or ''}: there is none; `medfed records import` makes one".replace("  ", " ")
-        )
+        which = f"import report {wanted}" if wanted else "import reports"
+        raise InvalidInput(f"{which}: there is none; `medfed records import` makes one")
     try:
         return decode(path.read_bytes(), KeptReport)
     except InvalidInput:

@@ -73,7 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.disable()
     if options.replay is not None:
         return _replay(options.replay)
-    return _run_many(_range(options.seeds), options.jobs, options.keep_going)
+    seeds = _range(options.seeds)
+    if not seeds:
+        parser.error(f"--seeds {options.seeds}: expected first:last with first before last, or one seed")
+    return _run_many(seeds, options.jobs, options.keep_going)
 
 
 def _replay(seed: int) -> int:
@@ -112,7 +115,10 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterable[Outcome]:
 
 
 def _range(text: str) -> Sequence[int]:
+    """The seeds that are meant; none if `text` is no range."""
     first, _, last = text.partition(":")
+    if not first.isdecimal() or not (last or "0").isdecimal():
+        return range(0)
     return range(int(first), int(last) if last else int(first) + 1)
 
 

@@ -128,5 +128,6 @@ def spoil_newest(faults: BlobFaults, names: Sequence[Name], rng: random.Random) 
         faults.gone.add(digest)
         faults.hide(digest, set(names) - {owner})
     else:
+        kind = "late"
         faults.hide(digest, {name} - faults.held[digest])
     return f"blob {digest.hex()[:8]} is {kind} for {name if kind != 'lost' else 'all'}"

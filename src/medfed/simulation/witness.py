@@ -112,7 +112,12 @@ class Witness:
         if getattr(body, "study", None) != self.study:
             return
         if isinstance(body, SubmitUpdate):
-            self._once(self._blobs, (sender, body.round, body.attempt), body.blob, "two updates")
+            attempt = (sender, body.round, body.attempt)
+            if (attempt, body.blob) not in self.published.vectors:
+                raise InvariantBroken(
+                    f"{sender} sends an update of round {body.round} that its vault did not know first"
+                )
+            self._once(self._blobs, attempt, body.blob, "two updates")
         elif isinstance(body, ConfirmSurvivors):
             self._once(self._confirmed, (sender, body.round, body.attempt), body.survivors, "two sets of survivors")
             self._note_escrow(sender, body)
