@@ -20,7 +20,7 @@ from benchmarks.records_quality import dirichlet_hospitals, folds, symptom_cases
 
 from medfed.diagnosis.answer import Network, combine
 from medfed.diagnosis.similarity import CaseIndex, Query
-from medfed.diagnosis.votes import count_votes
+from medfed.diagnosis.votes import sum_votes
 from medfed.federation.outcome_study import outcome_plan, outcome_table, predict_outcome
 from medfed.records.case import Case
 from medfed.records.columns import CaseColumns
@@ -62,7 +62,7 @@ def report(cases: Sequence[Case], rounds: int) -> None:
         right = np.zeros(3)
         for case, v2 in zip(asked, predicted, strict=True):
             hits = index.search(Query(reader.read(case).row, 20, 0.4))
-            votes = count_votes(hits.scores, [rows[n].outcome.diagnoses for n in hits.rows])
+            votes = sum_votes(hits.scores, [rows[n].outcome.diagnoses for n in hits.rows])
             both = combine(votes, Network(model.digest, v2), words, 0.5)
             firsts = (votes[0][0] if votes else None, words.diagnoses[int(v2[: len(words.diagnoses)].argmax())])
             truth = case.outcome.diagnoses[0].key

@@ -18,7 +18,7 @@ from msgspec import Meta
 from medfed.diagnosis.question import Question
 from medfed.diagnosis.similarity import CaseIndex, Hits, Query
 from medfed.diagnosis.treatments import Received, received_treatments
-from medfed.diagnosis.votes import count_votes
+from medfed.diagnosis.votes import sum_votes
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest
@@ -46,6 +46,7 @@ class AnswerSettings(Record, frozen=True):
     least_coverage: Annotated[float, Meta(ge=0, le=1)] = 0.3
     """A best case of which less could be compared gives a warning."""
     network_share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """At .5 the network, where it is certain, has as many votes as one identical case."""
     shown: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
@@ -129,7 +130,7 @@ def make_answer(
     hits = index.search(Query(words.row, max(settings.nearest, _CONTRARY_SEARCH)))
     found = _similar(library, held, vocabulary, hits)
     passing = [(one, case) for one, case in found if one.score >= settings.threshold][: settings.nearest]
-    votes = count_votes(np.array([one.score for one, _ in passing]), [one.diagnoses for one, _ in passing])
+    votes = sum_votes(np.array([one.score for one, _ in passing]), [one.diagnoses for one, _ in passing])
     diagnoses = combine(votes, network, vocabulary, settings.network_share)
     first = diagnoses[0].diagnosis.key if diagnoses else None
     contrary = [one for one, _ in found if one.score >= settings.threshold / 2 and not _has(one, first)]
@@ -145,23 +146,26 @@ def make_answer(
 def combine(
     votes: Sequence[tuple[Coding, float]], network: Network | None, vocabulary: Vocabulary, network_share: float
 ) -> tuple[RankedDiagnosis, ...]:
-    """Diagnoses by `(1 - share) * votes + share * network`, the network's probabilities divided by their sum.
+    """Diagnoses by `(1 - share) * votes + share * network`, as a part of the sum over all diagnoses.
 
-    Where one source says nothing, the other has the whole say. Ties go by code.
+    `votes` are the similar cases' sums of sim^8 (`sum_votes`), not shares of them: a library that has a nearly
+    identical case outvotes a network that is not sure, and one that has only distant cases, as it does not know the
+    disease, hardly speaks against it. Where one source says nothing, the other has the whole say. Ties go by code.
     """
-    library = {coding.key: (coding, share) for coding, share in votes}
+    library = {coding.key: (coding, vote) for coding, vote in votes}
     said: dict[ConceptKey, float] = {}
     if network is not None:
         said = {c.key: float(p) for c, p in zip(vocabulary.diagnoses, network.v2.tolist(), strict=False)}
-    total = sum(said.values())
-    share = network_share if library and total > 0 else float(total > 0)
+    cast = sum(vote for _, vote in votes)
+    share = network_share if library and sum(said.values()) > 0 else float(sum(said.values()) > 0)
+    total = (1 - share) * cast + share * sum(said.values())
     codings = {coding.key: coding for coding in vocabulary.diagnoses if coding.key in said}
     codings |= {key: coding for key, (coding, _) in library.items()}
     ranked = [
         RankedDiagnosis(
             coding,
-            (1 - share) * (library[key][1] if key in library else 0.0) + share * (said.get(key, 0.0) / (total or 1.0)),
-            library[key][1] if key in library else (0.0 if library else None),
+            ((1 - share) * (library[key][1] if key in library else 0.0) + share * said.get(key, 0.0)) / (total or 1.0),
+            library[key][1] / cast if key in library else (0.0 if library else None),
             said.get(key),
         )
         for key, coding in codings.items()

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from medfed.crypto import seeded_entropy
-from medfed.diagnosis.answer import Answer, AnswerSettings, Network, make_answer
+from medfed.diagnosis.answer import Answer, AnswerSettings, Network, combine, make_answer
 from medfed.diagnosis.decisions import Decided, Decisions, FollowedUp, Retained
 from medfed.diagnosis.page import answer_page
 from medfed.diagnosis.question import Asked, Question, parse_question, question_case
 from medfed.diagnosis.treatments import received_treatments
+from medfed.diagnosis.votes import sum_votes
 from medfed.errors import InvalidInput, Refused, Tampered
 from medfed.hospital.consultation import follow_up, withdraw_patient
 from medfed.records.case import Case, Course, CourseStatus, Feature, Outcome, Treatment
@@ -108,6 +109,31 @@ def test_a_network_that_names_another_diagnosis_gives_a_warning_and_both_shares_
     assert by_code["measles"].network == pytest.approx(0.9)
     assert by_code["pneumonia"].library and by_code["pneumonia"].library > 0.5  # noqa: PT018
     assert sum(one.combined for one in found.diagnoses) == pytest.approx(1.0)
+
+
+def test_a_distant_library_does_not_outvote_a_sure_network_nor_an_unsure_network_an_identical_case() -> None:
+    _, words = library_of(CASES)
+    pneumonia, measles = (next(c for c in words.diagnoses if c.code == code) for code in ("pneumonia", "measles"))
+    sure, unsure = network(words, measles=0.9), network(words, measles=0.3)
+
+    def first(similarity: float, said: Network | None, share: float = 0.5) -> tuple[str, float]:
+        votes = sum_votes(np.array([similarity] * 2), [(pneumonia,)] * 2)
+        ranked = combine(votes, said, words, share)
+        assert sum(one.combined for one in ranked) == pytest.approx(1.0)
+        assert ranked[0].library in (1.0, 0.0)
+        return ranked[0].diagnosis.code, ranked[0].combined
+
+    assert first(0.6, sure)[0] == "measles"
+    assert first(1.0, unsure)[0] == "pneumonia"
+    assert first(0.6, sure, share=0.0) == ("pneumonia", 1.0)
+    assert first(1.0, sure, share=1.0)[0] == "measles"
+    # 2 * .9^8 votes against .3 for another diagnosis and .01 for its own
+    others = 0.01 * (len(words.diagnoses) - 2)
+    code, part = first(0.9, unsure)
+    assert code == pneumonia.code
+    assert part == pytest.approx((2 * 0.9**8 + 0.01) / (2 * 0.9**8 + 0.3 + 0.01 + others))
+    assert first(0.6, None) == ("pneumonia", 1.0)
+    assert combine([], sure, words, 0.0)[0].diagnosis == measles
 
 
 def test_a_network_that_agrees_gives_no_warning() -> None:
