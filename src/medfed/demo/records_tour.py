@@ -155,6 +155,7 @@ def _train(tour: Tour, words: Vocabulary, aligned: Aligned, which: str) -> Model
         title=f"Outcomes of stays in intensive care, {which}",
         rounds=_ROUNDS,
         hidden=(32,),
+        hide=0.0,
         local=LocalTraining(epochs=2, optimizer="adam", learning_rate=0.01, batch_size=32),
         aligned=aligned,
     )

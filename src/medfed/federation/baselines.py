@@ -20,6 +20,7 @@ from medfed.errors import InvalidInput
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution
 from medfed.federation.features import Standardisation
 from medfed.federation.figures import Evaluation
+from medfed.federation.hiding import hidden_copies
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData
@@ -196,4 +197,5 @@ def _train_alone(plan: Plan, parts: list[PreparedData], label: str, rounds: int 
     learner = learner_of(plan)
     start = learner.initial(plan.training.seed)
     rng = local_rng(plan, 0, label)
+    data = hidden_copies(plan, standardisation, data, rng)
     return Baseline(learner.train(start, data, settings, rng).parameters, standardisation)

@@ -19,6 +19,7 @@ from medfed.federation.model_file import Model
 from medfed.federation.plan import (
     Aligned,
     DataFormat,
+    Hiding,
     MultilabelTarget,
     NumberFeature,
     Participation,
@@ -26,7 +27,7 @@ from medfed.federation.plan import (
     Purpose,
     Training,
 )
-from medfed.federation.splits import split_of
+from medfed.federation.splits import Fractions, split_of
 from medfed.federation.tables import Table, table_from
 from medfed.identifiers import Digest
 from medfed.models.settings import LocalTraining, MlpModel
@@ -38,8 +39,10 @@ from medfed.records.vocabulary import Vocabulary
 __all__ = ["outcome_plan", "outcome_table", "predict_outcome", "vocabulary_of"]
 
 _MARK: Final = "cases in vocabulary "
-_FRACTIONS: Final = (0.15, 0.2)
+_FRACTIONS: Final[Fractions] = (0.15, 0.2)
 """Of the patients for validation and for test."""
+_RATE_PER_LABEL: Final = 1 / 16
+"""The loss is a mean over labels, so that a label's gradient shrinks with their number; the learning rate grows."""
 
 
 def outcome_plan(
@@ -47,18 +50,25 @@ def outcome_plan(
     hospitals: Sequence[str],
     *,
     title: str,
-    rounds: int = 20,
-    hidden: tuple[int, ...] = (64,),
+    rounds: int = 40,
+    hidden: tuple[int, ...] = (128,),
     local: LocalTraining | None = None,
     seed: int = 0,
     aligned: Aligned | None = None,
+    hide: float = 0.5,
+    copies: int = 10,
+    fractions: Fractions = _FRACTIONS,
 ) -> Plan:
-    """A plan in which these hospitals learn V2 from V1.
+    """A plan in which these hospitals learn V2 from V1, each from `copies` copies of its cases in a round with each
+    finding hidden with chance `hide`; with 0, from whole cases.
+
+    `fractions` of the patients validate and test.
 
     Raises:
         InvalidInput: the vocabulary predicts nothing, or more than a plan holds.
     """
-    width, labels = _shape(vocabulary)
+    vectoriser = Vectoriser(vocabulary)
+    width, labels = vectoriser.width, vectoriser.labels
     if not 1 <= labels <= 1024 or width < 1:
         raise InvalidInput(f"vocabulary: expected something to ask and 1 to 1024 outcomes, found {width} and {labels}")
     names = tuple(sorted(hospitals))
@@ -69,11 +79,19 @@ def outcome_plan(
             MultilabelTarget(tuple(f"v2_{n}" for n in range(labels))),
             "patient",
             "split",
+            validation_fraction=fractions[0],
+            test_fraction=fractions[1],
         ),
         MlpModel(hidden=hidden),
-        Training(rounds, local or LocalTraining(epochs=5, optimizer="adam", learning_rate=0.01), seed=seed),
+        Training(
+            rounds,
+            local or LocalTraining(steps=20, batch_size=64, learning_rate=max(0.1, labels * _RATE_PER_LABEL)),
+            seed=seed,
+            best_round=fractions[0] > 0,
+        ),
         Participation(names, max(3, len(names) - 1)),
         aligned=aligned if aligned is not None else UNSET,
+        hiding=Hiding(vectoriser.widths, hide, copies) if hide > 0 else UNSET,
     )
 
 
@@ -87,11 +105,16 @@ def vocabulary_of(plan: Plan) -> Digest | None:
 
 
 def outcome_table(
-    cases: Iterable[Case], vocabulary: Vocabulary, split_key: bytes, units: UnitConverter | None = None
+    cases: Iterable[Case],
+    vocabulary: Vocabulary,
+    split_key: bytes,
+    units: UnitConverter | None = None,
+    fractions: Fractions = _FRACTIONS,
 ) -> Table:
     """The table of a plan made by `outcome_plan`: one row a case.
 
-    Patients are split under the site's `split_key`; one who has an assisted case is trained on and never tested.
+    Patients are split under the site's `split_key` by the plan's `fractions`; one who has an assisted case is trained
+    on and never tested.
 
     Raises:
         InvalidInput: there are no cases.
@@ -105,7 +128,7 @@ def outcome_table(
     v2 = np.stack([vector.v2 for vector in vectors]).astype(np.float64)
     columns |= {f"v2_{n}": v2[:, n] for n in range(v2.shape[1])}
     assisted = {case.patient for case in listed if case.assisted}
-    splits = ["train" if c.patient in assisted else split_of(c.patient.encode(), split_key, _FRACTIONS) for c in listed]
+    splits = ["train" if c.patient in assisted else split_of(c.patient.encode(), split_key, fractions) for c in listed]
     columns["split"] = np.array(splits, dtype=object)
     columns["patient"] = np.array([case.patient for case in listed], dtype=object)
     return table_from(columns, name="case library")
@@ -128,8 +151,3 @@ def predict_outcome(
 def _v1_columns(v1: npt.NDArray[np.float32]) -> dict[str, Any]:
     values = v1.astype(np.float64)
     return {f"v1_{n}": values[:, n] for n in range(values.shape[1])}
-
-
-def _shape(vocabulary: Vocabulary) -> tuple[int, int]:
-    vectoriser = Vectoriser(vocabulary)
-    return vectoriser.width, vectoriser.labels

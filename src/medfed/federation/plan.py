@@ -224,6 +224,17 @@ class Aligned(Record, frozen=True):
     """A case is shared when so many hospitals have its signature."""
 
 
+class Hiding(Record, frozen=True):
+    """Learning from cases of which findings are hidden by chance, as a question leaves much unsaid; see `hiding`."""
+
+    widths: Annotated[tuple[Annotated[int, Meta(ge=1, le=10_000)], ...], Meta(min_length=1, max_length=10_000)]
+    """How many features in a row make up each finding, which is hidden whole: then all of them are 0."""
+    share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    """The chance that a finding is hidden; one always stays."""
+    copies: Annotated[int, Meta(ge=1, le=100)] = 10
+    """Copies of each case in a round, drawn anew in the next."""
+
+
 class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
@@ -242,6 +253,8 @@ class Plan(Record, frozen=True):
     """Only where the training sets come from alignments."""
     noise: TrainingNoise | UnsetType = UNSET
     """Only in a study that is trained with differential privacy."""
+    hiding: Hiding | UnsetType = UNSET
+    """Only where findings are hidden in training."""
 
     @property
     def digest(self) -> Digest:

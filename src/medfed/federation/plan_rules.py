@@ -22,6 +22,7 @@ from medfed.federation.picture_rules import picture_problems
 from medfed.federation.plan import (
     BinaryTarget,
     CategoryFeature,
+    Hiding,
     Labelling,
     MulticlassTarget,
     NumberFeature,
@@ -91,6 +92,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         _sizes,
         _labelling,
         _noise,
+        _hiding,
     )
     return [problem for rule in rules for problem in rule(plan)]
 
@@ -300,6 +302,22 @@ def _noise(plan: Plan) -> Iterator[Problem]:
         return
     for path, sentence in noise_problems(plan):
         yield Problem(path, sentence)
+
+
+def _hiding(plan: Plan) -> Iterator[Problem]:
+    hiding = plan.hiding
+    if not isinstance(hiding, Hiding):
+        return
+    if not all(
+        isinstance(feature, NumberFeature) and feature.low <= 0 <= feature.high for feature in plan.data.features
+    ):
+        yield Problem("hiding", "a hidden finding reads as 0; expected numbers only, with 0 within their ranges")
+    if sum(hiding.widths) != len(plan.data.features):
+        yield Problem("hiding.widths", f"{sum(hiding.widths)} features in all; the plan has {len(plan.data.features)}")
+    if isinstance(plan.labelling, Labelling):
+        yield Problem("hiding", "teachers of a labelling study learn from whole cases")
+    if isinstance(plan.noise, TrainingNoise) and plan.noise.patient_clip > 0:
+        yield Problem("hiding", "gradients clipped for each patient are of whole cases")
 
 
 def _splits(plan: Plan) -> Iterator[Problem]:

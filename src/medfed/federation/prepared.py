@@ -16,6 +16,7 @@ from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
 from medfed.federation.cases import salted_root
 from medfed.federation.features import MISSING, RawFeatures, Standardisation, encode_features, read_features
+from medfed.federation.hiding import hidden_questions
 from medfed.federation.picture_table import PictureRows, PictureTable
 from medfed.federation.plan import BoxesTarget, Plan
 from medfed.federation.splits import SPLITS, TRAIN, Split, pseudonyms_of, read_splits, split_patients
@@ -84,7 +85,7 @@ class PreparedData:
         return int(np.count_nonzero(self.split == TRAIN))
 
     def datasets(self, standardisation: Standardisation) -> dict[Split, Dataset]:
-        """The rows of each split as a model sees them."""
+        """The rows of each split as a model sees them; those that judge it as the plan has it asked (`hiding`)."""
         if standardisation.digest not in self._standardised:
             self._standardised.clear()
             self._standardised[standardisation.digest] = self._encoded(standardisation)
@@ -95,7 +96,10 @@ class PreparedData:
         if self.pictures is not None:
             return {name: self.pictures.take(rows).dataset(self.targets[rows]) for name, rows in parts.items()}
         encoded = encode_features(self.features, self.plan, standardisation)
-        return {name: Dataset(encoded[rows], self.targets[rows]) for name, rows in parts.items()}
+        made: dict[Split, Dataset] = {name: Dataset(encoded[rows], self.targets[rows]) for name, rows in parts.items()}
+        made["validation"] = hidden_questions(self.plan, standardisation, made["validation"])
+        made["test"] = hidden_questions(self.plan, standardisation, made["test"])
+        return made
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> PreparedData:
         """Some of the rows, by positions or by a mask; the report stays that of the whole table."""

@@ -22,6 +22,7 @@ __all__ = [
     "TEST",
     "TRAIN",
     "VALIDATION",
+    "Fractions",
     "Split",
     "pseudonyms_of",
     "read_splits",

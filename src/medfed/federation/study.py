@@ -22,6 +22,7 @@ from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
 from medfed.federation.acceptance import absorb_evaluation, absorb_training, fallback_of
 from medfed.federation.evaluation import decode_evaluation, evaluation_contribution, evaluation_entries
+from medfed.federation.hiding import hidden_copies
 from medfed.federation.learning_state import LearningState, RoundRecord, VoteBook
 from medfed.federation.plan import Labelling, Plan, Protection, TrainingNoise
 from medfed.federation.prepared import PreparedData
@@ -58,6 +59,7 @@ CLIPPED: Final = "clipped"
 _EVALUATED: Final = ("validation", "last", "fallback")
 """What an evaluation round counts: the last model on validation patients, and on test patients it and its fallback."""
 
+NO_STATISTICS: Final = "learning state: expected the statistics round first, found none absorbed"
 NO_VOTES: Final = "round kind votes: teachers' votes are made and counted by medfed.pate, not by a learning round"
 
 Array = NDArray[Any]
@@ -165,9 +167,10 @@ def training_contribution(
 ) -> tuple[dict[str, Array], Memory]:
     """`contribution` to a training round, from datasets that are standardised already."""
     learner, strategy = learner_of(plan), strategy_for(plan.training)
+    train = hidden_copies(plan, state.standardisation, datasets["train"], rng)
     correction = strategy.correction(state.memory, local_memory)
     course = Course(len(state.history), plan.training.rounds, local_memory.kept, checkpoints)
-    result = learner.train(state.parameters, datasets["train"], plan.training.local, rng, correction, course)
+    result = learner.train(state.parameters, train, plan.training.local, rng, correction, course)
     vectors, after = strategy.client_step(state.parameters, result, state.memory, local_memory)
     after = after.keeping(result.kept)
     if isinstance(plan.noise, TrainingNoise):
@@ -257,7 +260,7 @@ def datasets_of(state: LearningState, prepared: PreparedData) -> dict[Split, Dat
         InvalidInput: the statistics round has not been absorbed.
     """
     if state.standardisation is None:
-        raise InvalidInput("learning state: expected the statistics round first, found none absorbed")
+        raise InvalidInput(NO_STATISTICS)
     return prepared.datasets(state.standardisation)
 
 

@@ -94,7 +94,8 @@ def library_table(
         cases = list(library.cases())
     if isinstance(plan.aligned, Aligned):
         cases = aligned_cases(cases, plan.aligned, vault, me)
-    return outcome_table(cases, vocabulary, split_key)
+    fractions = (plan.data.validation_fraction, plan.data.test_fraction)
+    return outcome_table(cases, vocabulary, split_key, fractions=fractions)
 
 
 def aligned_cases(cases: Iterable[Case], aligned: Aligned, vault: Vault, me: Name) -> list[Case]:

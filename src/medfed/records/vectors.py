@@ -68,8 +68,9 @@ class Vectoriser:
         self._vocabulary = vocabulary
         self._reader = RowReader(vocabulary, units)
         self._units = units
-        widths = [_width(attribute, vocabulary) for attribute in vocabulary.attributes]
-        self._starts = np.cumsum([0, *widths]).tolist()
+        self.widths = tuple(_width(attribute, vocabulary) for attribute in vocabulary.attributes)
+        """Columns of each attribute in V1."""
+        self._starts = np.cumsum([0, *self.widths]).tolist()
         self.width: int = int(self._starts[-1])
         """Columns of V1."""
         outcomes = [*vocabulary.diagnoses, *vocabulary.complications, *(drug.concept for drug in vocabulary.drugs)]
