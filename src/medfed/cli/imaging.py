@@ -34,29 +34,35 @@ def imaging() -> None:
 @click.option("--yolo", type=PATH, metavar="FOLDER", help="YOLO: the folder of text files.")
 @click.option("--names", type=PATH, metavar="TXT", help="YOLO: the file of class names.")
 @click.option("--empty-if-absent", is_flag=True, help="YOLO: a picture without a text file has no findings.")
+@click.option("--unannotated", is_flag=True, help="No annotations: every picture is one without findings.")
+@click.option("--window", type=float, nargs=2, metavar="CENTRE WIDTH", help="DICOM: in place of each file's window.")
 @click.option("--only", type=PATH, metavar="TXT", help="VOC: a list of names, one a line, such as that of a split.")
 @click.option("--label", "labels", multiple=True, metavar="CLASS", help="Only these classes, in this order.")
 @as_json
 def import_(
     pictures: Path, output: Path, voc: Path | None, voc_from_zero: bool, coco: Path | None, yolo: Path | None,
-    names: Path | None, empty_if_absent: bool, only: Path | None, labels: tuple[str, ...], as_json: bool,
+    names: Path | None, empty_if_absent: bool, unannotated: bool, window: tuple[float, float] | None,
+    only: Path | None, labels: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
-    """Make the image set OUTPUT of the folder PICTURES and one kind of annotations.
+    """Make the image set OUTPUT of the folder PICTURES (PNG, JPEG, DICOM) and one kind of annotations.
 
-    Pixels are kept as they are; whatever else a file says, such as a name or a place, is not.
+    Pixels are kept as they are, those of DICOM as a viewer shows them; whatever else a file says, such as a name or a
+    place, is not. Annotations name a frame of a DICOM file by # and its number after the file's name.
     """
-    from medfed.imaging.importing import import_images
+    from medfed.imaging.dicom_pixels import Window
+    from medfed.imaging.importing import import_images, read_unannotated
 
-    given = [kind for kind, path in (("voc", voc), ("coco", coco), ("yolo", yolo)) if path is not None]
-    if len(given) != 1:
-        raise InvalidInput("annotations: expected exactly one of --voc, --coco and --yolo")
-    if voc is not None:
+    if [voc, coco, yolo, unannotated or None].count(None) != 3:
+        raise InvalidInput("annotations: expected exactly one of --voc, --coco, --yolo and --unannotated")
+    if unannotated:
+        described = read_unannotated(pictures)
+    elif voc is not None:
         described = _voc(voc, only, 0 if voc_from_zero else 1)
     elif coco is not None:
         described = _coco(coco)
     else:
         described = _yolo(pictures, yolo or pictures, names, empty_if_absent)
-    images, report = import_images(described, pictures, output, labels)
+    images, report = import_images(described, pictures, output, labels, Window(*window) if window else None)
     _show_import(images, report, as_json)
 
 

@@ -6,7 +6,8 @@ finding is a smaller lie than a box over nothing. What is decided by no file is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,14 +15,18 @@ from typing import Final
 from medfed.errors import InvalidInput, Unavailable
 from medfed.identifiers import sha256
 from medfed.imaging.annotation import Box, Described, DescribedBox, Finding, Picture, checked_box
+from medfed.imaging.dicom_file import DicomFile, is_dicom, open_dicom
+from medfed.imaging.dicom_pixels import Window, decode_frame
 from medfed.imaging.image_set import ImageSet, picture_name, save_image_set
 from medfed.imaging.picture_file import Pixels, decode_picture, encode_png
 from medfed.imaging.report import ImageReport
 
-__all__ = ["import_images"]
+__all__ = ["import_images", "read_unannotated"]
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".dcm")
 _LONGEST_FILE: Final = 1 << 30
+_FRAME: Final = re.compile(r"(.+)#([1-9][0-9]{0,5})")
+"""A frame of a DICOM file, counted from 1, after the file's name."""
 
 
 @dataclass
@@ -31,6 +36,9 @@ class _Import:
     pictures_folder: Path
     target: Path
     wanted: frozenset[str] | None
+    window: Window | None
+    opened: tuple[Path, DicomFile] | None = None
+    """The last DICOM file, because its frames come one after the other."""
     report: ImageReport = field(default_factory=ImageReport)
     pictures: dict[bytes, Picture] = field(default_factory=dict[bytes, Picture])
     first_seen: dict[bytes, int] = field(default_factory=dict[bytes, int])
@@ -38,7 +46,11 @@ class _Import:
 
 
 def import_images(
-    described: Iterable[Described], pictures: Path, target: Path, labels: Sequence[str] = ()
+    described: Iterable[Described],
+    pictures: Path,
+    target: Path,
+    labels: Sequence[str] = (),
+    window: Window | None = None,
 ) -> tuple[ImageSet, ImageReport]:
     """Make an image set in the new folder `target`.
 
@@ -47,6 +59,7 @@ def import_images(
         pictures: the folder that file names are relative to; none outside it is opened.
         target: where the set goes; made, and empty.
         labels: the classes in their order; boxes of others are left out. Empty: all that occur, sorted.
+        window: for grey DICOM pictures, in place of the one that each file states.
 
     Raises:
         InvalidInput: the target is not empty, or no picture could be used. Unavailable: a disk failed.
@@ -56,7 +69,7 @@ def import_images(
     if not pictures.is_dir():
         raise InvalidInput("the folder of pictures does not exist")
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    work = _Import(pictures.resolve(), target, frozenset(labels) or None)
+    work = _Import(pictures.resolve(), target, frozenset(labels) or None, window)
     for entry in described:
         _take(work, entry)
     if not work.pictures:
@@ -67,33 +80,58 @@ def import_images(
     return images, work.report
 
 
+def read_unannotated(pictures: Path) -> Iterator[Described]:
+    """Every file below a folder, and every frame of those that have several, without any finding.
+
+    Whoever imports says so: a detector that trains on such pictures learns that nothing is to be found in them.
+
+    Raises:
+        InvalidInput: the folder does not exist.
+    """
+    if not pictures.is_dir():
+        raise InvalidInput("the folder of pictures does not exist")
+    files = sorted(path for path in pictures.rglob("*") if path.is_file())
+    for number, path in enumerate(files, start=1):
+        name = path.relative_to(pictures).as_posix()
+        try:
+            data = _read(path)
+            frames = open_dicom(data).frames if is_dicom(data) else 1
+        except InvalidInput as error:
+            yield Described(name, number, (), problem=str(error))
+            continue
+        for frame in range(1, frames + 1):
+            yield Described(name if frames == 1 else f"{name}#{frame}", number, ())
+
+
 def _take(work: _Import, entry: Described) -> None:
-    report = work.report
+    report, place = work.report, ""
     report.pictures_read += 1
     report.boxes_read += len(entry.boxes)
     try:
         if entry.problem:
             raise InvalidInput(entry.problem)
-        path = _picture_path(work.pictures_folder, entry.file)
-        pixels = decode_picture(_read(path))
+        path, frame = _picture_path(work.pictures_folder, entry.file)
+        place = f"frame {frame}" if frame else ""
+        pixels = _decoded(work, path, frame)
         _check_size(entry, pixels)
         data = encode_png(pixels.values)
         digest = sha256(data)
         if digest in work.pictures:
             raise InvalidInput(f"the same picture as source {work.first_seen[digest]}")
     except InvalidInput as error:
-        report.leave_out(entry.source, "", "picture", str(error))
+        report.leave_out(entry.source, place, "picture", str(error))
         for box in entry.boxes:
             report.leave_out(entry.source, box.place, "box", box.problem or "its picture is not used")
         return
     for note in (*entry.notes, *pixels.notes):
-        report.change(entry.source, "", "picture", note)
+        report.change(entry.source, place, "picture", note)
     height, width = pixels.values.shape[:2]
     picture = Picture(picture_name(digest), digest, width, height, _findings(work, entry, width, height))
     _store(work.target / picture.file, data)
     work.pictures[digest] = picture
     work.first_seen[digest] = entry.source
-    work.origins[picture.file] = path.relative_to(work.pictures_folder).as_posix()
+    origin = path.relative_to(work.pictures_folder).as_posix()
+    work.origins[picture.file] = f"{origin}#{frame}" if frame else origin
     report.pictures_used += 1
 
 
@@ -138,14 +176,20 @@ def _rounded_inside(box: Box, width: int, height: int) -> Box:
     return Box(left, top, right, bottom)
 
 
-def _picture_path(folder: Path, name: str) -> Path:
-    """The file of that name below `folder`; where the suffix is wrong or missing, the only picture of that stem."""
+def _picture_path(folder: Path, name: str) -> tuple[Path, int]:
+    """The file of that name below `folder`, and the frame after `#`, else 0.
+
+    Where the suffix is wrong or missing, it is the only picture of that stem.
+    """
+    frame = 0
     try:
         path = (folder / name).resolve()
+        if (named := _FRAME.fullmatch(name)) is not None and not path.is_file():
+            path, frame = (folder / named[1]).resolve(), int(named[2])
         if not path.is_relative_to(folder):
             raise InvalidInput("its file name leads out of the folder of pictures")
         if path.is_file():
-            return path
+            return path, frame
         twins = [found for suffix in SUFFIXES for found in (path.with_suffix(suffix), path.with_suffix(suffix.upper()))]
         present = sorted({found for found in twins if found.is_file()})
     except (OSError, ValueError, RuntimeError):  # too long, with a zero byte, or links in a circle
@@ -154,7 +198,24 @@ def _picture_path(folder: Path, name: str) -> Path:
         raise InvalidInput("there is no such picture")
     if len(present) > 1:
         raise InvalidInput("several pictures have this name with different endings")
-    return present[0]
+    return present[0], frame
+
+
+def _decoded(work: _Import, path: Path, frame: int) -> Pixels:
+    if work.opened is not None and work.opened[0] == path:
+        file = work.opened[1]
+    else:
+        work.opened = None
+        data = _read(path)
+        if not is_dicom(data):
+            if frame > 1:
+                raise InvalidInput(f"only DICOM files have a frame {frame}")
+            return decode_picture(data)
+        file = open_dicom(data)
+        work.opened = (path, file)
+    if not frame and file.frames > 1:
+        raise InvalidInput(f"the file has {file.frames} frames; say which by #1, #2, … after its name")
+    return decode_frame(file, max(frame, 1) - 1, work.window)
 
 
 def _read(path: Path) -> bytes:
