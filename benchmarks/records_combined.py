@@ -103,9 +103,12 @@ def report(cases: Sequence[Case], rounds: int, seeds: int, number: int) -> None:
             for name, rows in held.items():
                 right = ask(words, rows, asked, v2, model)
                 found.setdefault(name, []).append(np.column_stack([right, places]))
-    print(
-        f"{len(cases)} distinct rows, {seeds} draws of hospitals and masks, {number} folds; top-1 with 95 % intervals"
-    )
+        show(found, f"{len(cases)} distinct rows, {seed + 1} draws of hospitals and masks, {number} folds")
+
+
+def show(found: Mapping[str, Sequence[Floats]], title: str) -> None:
+    """Print what was found so far."""
+    print(f"{title}; top-1 with 95 % intervals")
     rng = np.random.default_rng(99)
     for name, parts in found.items():
         rows = np.concatenate(parts)

@@ -23,13 +23,14 @@ import numpy.typing as npt
 from medfed.crypto import seeded_entropy
 from medfed.diagnosis.similarity import CaseIndex, Query
 from medfed.diagnosis.votes import count_votes
-from medfed.diagnosis.weights import PairSums, count_outcomes, learned_weights, pair_sums, sums_of_counts
+from medfed.diagnosis.weights import PairSums, learned_weights, pair_sums, sums_of_counts
 from medfed.records.case import Case, Feature
 from medfed.records.coding import Coding, local_coding
 from medfed.records.columns import CaseColumns
 from medfed.records.draft import draft_vocabulary
 from medfed.records.library import Library
 from medfed.records.mapping import load_mapping
+from medfed.records.outcome_counts import count_outcomes
 from medfed.records.rows import Flag, Row, RowReader
 from medfed.records.tables import import_tables
 from medfed.records.vocabulary import Vocabulary

@@ -5,12 +5,13 @@ from six sums, shrunk by n / (n + 5 % of the pairs) so that rare flags do not wi
 over hospitals in a secure sum to exactly what they would be for all of their pairs together.
 
 Two statements can be summed. `pair_sums` are six integers an attribute over the pairs within one hospital.
-`OutcomeCounts` are counts of each value with each outcome; they know the pairs between hospitals too, but say more to
-who sees the total.
+`OutcomeCounts` (in `records`) are counts of each value with each outcome; they know the pairs between hospitals too,
+but say more to who sees the total.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,14 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medfed.diagnosis.scoring import code_similarities
-from medfed.errors import InvalidInput
-from medfed.records.columns import NUMBER_MISSING, NUMBER_STEPS, CaseColumns
-from medfed.records.vocabulary import Attribute, CodedAttribute, FlagAttribute, NumberAttribute
+from medfed.records.columns import CaseColumns
+from medfed.records.outcome_counts import STEPS, OutcomeCounts, count_outcomes, value_sizes
+from medfed.records.vocabulary import Attribute, CodedAttribute, FlagAttribute, NumberAttribute, Vocabulary
 
-__all__ = ["STEPS", "OutcomeCounts", "PairSums", "count_outcomes", "learned_weights", "pair_sums", "sums_of_counts"]
+__all__ = ["PairSums", "learned_weights", "pair_sums", "shared_weights", "sums_of_counts"]
 
-STEPS: Final = 63
-"""A similarity of 1 as an integer; numbers are counted in as many bins and one more."""
 SHRINKAGE: Final = 0.05
 _SET_CASES: Final = 4096
 """A set's pairs are not counted by value; at most so many cases, evenly spread, are compared one by one."""
@@ -47,43 +46,6 @@ class PairSums:
     def __add__(self, other: PairSums) -> PairSums:
         """Both together. Exact: they are integers."""
         return PairSums(self.sums + other.sums, self.pairs + other.pairs)
-
-
-@dataclass(frozen=True)
-class OutcomeCounts:
-    """For each attribute `(outcomes, values)` counts of cases, none for sets; and `(outcomes,)` counts of all cases."""
-
-    counts: tuple[Integers | None, ...]
-    cases: Integers
-
-    def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
-        """Both together. Exact: they are integers."""
-        added = [None if a is None or b is None else a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        return OutcomeCounts(tuple(added), self.cases + other.cases)
-
-
-def count_outcomes(columns: CaseColumns, outcomes: Integers, number: int) -> OutcomeCounts:
-    """How often each value of each attribute goes with each of `number` outcomes. `(count,)` outcomes from 0.
-
-    A flag has the values absent and present, a number 64 bins of its range, a code its codes. Missing values and
-    cases in which a flag is refuted or not assessed are left out.
-
-    Raises:
-        InvalidInput: outcomes do not fit the columns.
-    """
-    if outcomes.shape != (columns.count,) or (len(outcomes) and not 0 <= outcomes.min() <= outcomes.max() < number):
-        raise InvalidInput(f"outcomes: expected one from 0 to {number - 1} for each of {columns.count} cases")
-    counted: list[Integers | None] = []
-    for place, attribute in enumerate(columns.attributes):
-        values = _values(columns, place, attribute)
-        if values is None:
-            counted.append(None)
-            continue
-        size = _size(attribute)
-        kept = values >= 0
-        cells = np.bincount(outcomes[kept] * size + values[kept], minlength=number * size)
-        counted.append(cells.reshape(number, size).astype(np.int64))
-    return OutcomeCounts(tuple(counted), np.bincount(outcomes, minlength=number).astype(np.int64))
 
 
 def pair_sums(columns: CaseColumns, outcomes: Integers, number: int) -> PairSums:
@@ -121,6 +83,23 @@ def learned_weights(sums: PairSums) -> Weights:
     return shrunk / shrunk.max() if shrunk.max(initial=0.0) > 0 else np.ones(len(shrunk))
 
 
+def shared_weights(vocabulary: Vocabulary, counts: Sequence[int]) -> Weights:
+    """Weights for a vocabulary's attributes from the counts that a study summed over its hospitals.
+
+    Sets are not counted; they weigh as much as the others do on average.
+
+    Raises:
+        InvalidInput: counts of another vocabulary.
+    """
+    attributes = vocabulary.attributes
+    sizes = np.array(value_sizes(attributes))
+    counted = OutcomeCounts.unpack(counts, sizes.tolist(), len(vocabulary.diagnoses))
+    weights = learned_weights(sums_of_counts(attributes, counted))
+    if (sizes == 0).any() and (sizes > 0).any():
+        weights[sizes == 0] = weights[sizes > 0].mean()
+    return weights
+
+
 def _value_sums(attribute: Attribute, cells: Integers) -> list[int]:
     """Over pairs of values: similarity times how many pairs there are, of all and of one outcome."""
     alike = _alike(attribute)
@@ -146,43 +125,13 @@ def _value_sums(attribute: Attribute, cells: Integers) -> list[int]:
 
 def _alike(attribute: Attribute) -> Integers:
     """Similarity of every two values in steps."""
-    size = _size(attribute)
+    (size,) = value_sizes((attribute,))
     if isinstance(attribute, NumberAttribute):
         places = np.arange(size)
         return np.maximum(0, STEPS - np.abs(places[:, None] - places))
     if isinstance(attribute, CodedAttribute):
         return np.rint(STEPS * np.array([code_similarities(attribute, code) for code in range(size)])).astype(np.int64)
     return STEPS * np.diag([0, 1]).astype(np.int64)
-
-
-def _size(attribute: Attribute) -> int:
-    if isinstance(attribute, NumberAttribute):
-        return STEPS + 1
-    return len(attribute.values) if isinstance(attribute, CodedAttribute) else 2
-
-
-def _values(columns: CaseColumns, place: int, attribute: Attribute) -> Integers | None:
-    """The value of each case as its place in the counts, -1 where it does not count; None for sets."""
-    if isinstance(attribute, NumberAttribute):
-        steps = columns.numbers[place].astype(np.int64)
-        inside = np.clip(steps - NUMBER_STEPS, 0, NUMBER_STEPS)
-        return np.where(steps == NUMBER_MISSING, -1, (inside * STEPS + NUMBER_STEPS // 2) // NUMBER_STEPS)
-    if isinstance(attribute, CodedAttribute):
-        codes = columns.codes[place].astype(np.int64)
-        return np.where(codes < len(attribute.values), codes, -1)
-    if not isinstance(attribute, FlagAttribute) or columns.flags is None:
-        return None
-    flags = columns.flags
-    flag = flags.places.index(place)
-
-    def bit(bits: npt.NDArray[np.uint8]) -> Integers:
-        return (bits[flag // 8] >> np.uint8(flag % 8) & np.uint8(1)).astype(np.int64)
-
-    values = bit(flags.present)
-    for other in (flags.refuted, flags.not_assessed):
-        if other is not None:
-            values = np.where(bit(other) == 1, -1, values)
-    return values
 
 
 def _set_sums(columns: CaseColumns, place: int, outcomes: Integers) -> Integers:

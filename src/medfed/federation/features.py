@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 import numpy as np
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from numpy.typing import NDArray
 
 from medfed.encoding import Record, digest_of
@@ -54,6 +54,8 @@ class Standardisation(Record, frozen=True):
     """One for each number, in the plan's order."""
     kept: tuple[tuple[bool, ...], ...]
     """For each category its candidates: False where too rare, so that the candidate reads as "other"."""
+    outcome_counts: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=1 << 20)] | UnsetType = UNSET
+    """Which values go with which outcome, where the plan learns weights; in the order of `weighing`."""
 
     @property
     def digest(self) -> Digest:

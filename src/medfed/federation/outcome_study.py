@@ -26,12 +26,17 @@ from medfed.federation.plan import (
     Plan,
     Purpose,
     Training,
+    Weighing,
 )
 from medfed.federation.splits import Fractions, split_of
 from medfed.federation.tables import Table, table_from
+from medfed.federation.weighing import value_columns
 from medfed.identifiers import Digest
 from medfed.models.settings import LocalTraining, MlpModel
 from medfed.records.case import Case
+from medfed.records.columns import CaseColumns
+from medfed.records.outcome_counts import attribute_values, value_sizes
+from medfed.records.rows import RowReader
 from medfed.records.units import UnitConverter
 from medfed.records.vectors import Vectoriser
 from medfed.records.vocabulary import Vocabulary
@@ -58,11 +63,13 @@ def outcome_plan(
     hide: float = 0.5,
     copies: int = 10,
     fractions: Fractions = _FRACTIONS,
+    weigh: bool = False,
 ) -> Plan:
     """A plan in which these hospitals learn V2 from V1, each from `copies` copies of its cases in a round with each
     finding hidden with chance `hide`; with 0, from whole cases.
 
-    `fractions` of the patients validate and test.
+    `fractions` of the patients validate and test. With `weigh` they also sum which values go with which first
+    diagnosis, for the weights of attributes.
 
     Raises:
         InvalidInput: the vocabulary predicts nothing, or more than a plan holds.
@@ -92,6 +99,7 @@ def outcome_plan(
         Participation(names, max(3, len(names) - 1)),
         aligned=aligned if aligned is not None else UNSET,
         hiding=Hiding(vectoriser.widths, hide, copies) if hide > 0 else UNSET,
+        weighing=Weighing(value_sizes(vocabulary.attributes), len(vocabulary.diagnoses)) if weigh else UNSET,
     )
 
 
@@ -110,11 +118,12 @@ def outcome_table(
     split_key: bytes,
     units: UnitConverter | None = None,
     fractions: Fractions = _FRACTIONS,
+    weigh: bool = False,
 ) -> Table:
     """The table of a plan made by `outcome_plan`: one row a case.
 
     Patients are split under the site's `split_key` by the plan's `fractions`; one who has an assisted case is trained
-    on and never tested.
+    on and never tested. With `weigh` it has the columns that such a plan counts.
 
     Raises:
         InvalidInput: there are no cases.
@@ -127,6 +136,8 @@ def outcome_table(
     columns: dict[str, Any] = _v1_columns(np.stack([vector.v1 for vector in vectors]))
     v2 = np.stack([vector.v2 for vector in vectors]).astype(np.float64)
     columns |= {f"v2_{n}": v2[:, n] for n in range(v2.shape[1])}
+    if weigh:
+        columns |= _counted_columns(listed, vocabulary, units)
     assisted = {case.patient for case in listed if case.assisted}
     splits = ["train" if c.patient in assisted else split_of(c.patient.encode(), split_key, fractions) for c in listed]
     columns["split"] = np.array(splits, dtype=object)
@@ -151,3 +162,15 @@ def predict_outcome(
 def _v1_columns(v1: npt.NDArray[np.float32]) -> dict[str, Any]:
     values = v1.astype(np.float64)
     return {f"v1_{n}": values[:, n] for n in range(values.shape[1])}
+
+
+def _counted_columns(cases: Sequence[Case], vocabulary: Vocabulary, units: UnitConverter | None) -> dict[str, Any]:
+    """Each case's first diagnosis that the vocabulary names, and the place of its value of each attribute."""
+    reader = RowReader(vocabulary, units)
+    columns = CaseColumns.build(vocabulary.attributes, [reader.read(case).row for case in cases])
+    places = {coding.key: place for place, coding in enumerate(vocabulary.diagnoses)}
+    named = ((places[c.key] for c in case.outcome.diagnoses if c.key in places) for case in cases)
+    counted = np.column_stack([[next(found, -1) for found in named], attribute_values(columns)]).astype(np.float64)
+    counted[counted < 0] = np.nan
+    weighing = Weighing(value_sizes(vocabulary.attributes), len(vocabulary.diagnoses))
+    return dict(zip(value_columns(weighing), counted.T, strict=True))

@@ -235,6 +235,18 @@ class Hiding(Record, frozen=True):
     """Copies of each case in a round, drawn anew in the next."""
 
 
+class Weighing(Record, frozen=True):
+    """Counting which values go with which outcome, from which the weights of attributes are learned; see `weighing`.
+
+    Everybody who has the model has the counts, summed over the hospitals' training patients.
+    """
+
+    sizes: Annotated[tuple[Annotated[int, Meta(ge=0, le=65_536)], ...], Meta(min_length=1, max_length=10_000)]
+    """How many values each attribute is counted by; column `value_N` says which one a case has."""
+    outcomes: Annotated[int, Meta(ge=1, le=1024)]
+    """Column `outcome` says which of so many a case has."""
+
+
 class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
@@ -255,6 +267,8 @@ class Plan(Record, frozen=True):
     """Only in a study that is trained with differential privacy."""
     hiding: Hiding | UnsetType = UNSET
     """Only where findings are hidden in training."""
+    weighing: Weighing | UnsetType = UNSET
+    """Only where attributes' weights are learned."""
 
     @property
     def digest(self) -> Digest:

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from medfed.federation.durations import duration_words
 from medfed.federation.labelling_check import labelling_entries, labelling_reveals, labelling_warnings
 from medfed.federation.noise_check import noise_reveals, noise_warnings
-from medfed.federation.plan import Labelling, Plan, TrainingNoise
+from medfed.federation.plan import Labelling, Plan, TrainingNoise, Weighing
 from medfed.federation.plan_rules import update_elements, verify_plan
 from medfed.federation.study import round_manifest
 from medfed.homomorphic import Layout, envelope_size
@@ -200,6 +200,11 @@ def _statistics_words(plan: Plan) -> list[str]:
             "detection": f"how many boxes are of each of {plan.outputs} classes",
         }[plan.task]
     )
+    if isinstance(plan.weighing, Weighing):
+        found.append(
+            f"for each of {len(plan.weighing.sizes)} attributes, how many cases of each of {plan.weighing.outcomes} "
+            "outcomes have each value; these counts are also in the model"
+        )
     return [f"Once, at the start, over training patients: {'; '.join(found)}."]
 
 

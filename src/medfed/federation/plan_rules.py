@@ -29,8 +29,10 @@ from medfed.federation.plan import (
     Plan,
     SurvivalTarget,
     TrainingNoise,
+    Weighing,
 )
 from medfed.federation.private_training import noise_problems
+from medfed.federation.weighing import MAX_COUNTS, counts_length, value_columns
 from medfed.models.learner import learner_for
 from medfed.models.settings import CoxModel, DetectorModel, MlpModel, ModelSettings
 
@@ -93,6 +95,7 @@ def plan_problems(plan: Plan) -> list[Problem]:
         _labelling,
         _noise,
         _hiding,
+        _weighing,
     )
     return [problem for rule in rules for problem in rule(plan)]
 
@@ -318,6 +321,18 @@ def _hiding(plan: Plan) -> Iterator[Problem]:
         yield Problem("hiding", "teachers of a labelling study learn from whole cases")
     if isinstance(plan.noise, TrainingNoise) and plan.noise.patient_clip > 0:
         yield Problem("hiding", "gradients clipped for each patient are of whole cases")
+
+
+def _weighing(plan: Plan) -> Iterator[Problem]:
+    weighing = plan.weighing
+    if not isinstance(weighing, Weighing):
+        return
+    if counts_length(weighing) > MAX_COUNTS:
+        yield Problem("weighing", f"{counts_length(weighing)} counts; expected at most {MAX_COUNTS}")
+    if isinstance(plan.labelling, Labelling) or isinstance(plan.noise, TrainingNoise):
+        yield Problem("weighing", "counts are exact; a study with noise sums none")
+    for name in _common(plan.data.columns, value_columns(weighing)):
+        yield Problem("weighing", f"column {name!r} is already named by the plan")
 
 
 def _splits(plan: Plan) -> Iterator[Problem]:

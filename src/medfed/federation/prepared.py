@@ -18,10 +18,11 @@ from medfed.federation.cases import salted_root
 from medfed.federation.features import MISSING, RawFeatures, Standardisation, encode_features, read_features
 from medfed.federation.hiding import hidden_questions
 from medfed.federation.picture_table import PictureRows, PictureTable
-from medfed.federation.plan import BoxesTarget, Plan
+from medfed.federation.plan import BoxesTarget, Plan, Weighing
 from medfed.federation.splits import SPLITS, TRAIN, Split, pseudonyms_of, read_splits, split_patients
 from medfed.federation.tables import Table
 from medfed.federation.targets import read_targets, target_counts
+from medfed.federation.weighing import read_values, value_columns
 from medfed.identifiers import Digest
 from medfed.models.dataset import Dataset
 
@@ -71,6 +72,8 @@ class PreparedData:
     report: PreparationReport
     pictures: PictureRows | None = None
     """The rows' pictures, in a study over an image set."""
+    values: NDArray[np.int64] | None = None
+    """(rows, 1 + attributes): outcome and values, where the plan learns weights; see `weighing.read_values`."""
     _standardised: dict[Digest, dict[Split, Dataset]] = field(
         default_factory=dict[Digest, dict[Split, Dataset]], init=False, repr=False
     )
@@ -111,6 +114,7 @@ class PreparedData:
             split=self.split[rows],
             pseudonyms=self.pseudonyms[rows],
             pictures=self.pictures.take(rows) if self.pictures is not None else None,
+            values=self.values[rows] if self.values is not None else None,
         )
 
     def with_split(self, split: NDArray[np.uint8]) -> PreparedData:
@@ -160,14 +164,19 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
         missing_target=targets.missing,
         unknown_target=targets.unknown,
         patients=int(patients.max()) + 1,
-        unused_columns=len(table.columns.keys() - set(data.columns)),
+        unused_columns=len(table.columns.keys() - set(data.columns) - _counted_columns(plan)),
         splits={name: int(np.count_nonzero(split == code)) for code, name in enumerate(SPLITS)},
         targets=tuple(int(count) for count in target_counts(data.target, values)),
         **_feature_counts(features, plan),
         single_target=_is_single(plan, values),
     )
     pseudonyms = pseudonyms_of(patient_bytes, split_key)
-    return PreparedData(plan, features, values, patients, split, pseudonyms, report, pictures)
+    counted = read_values(table, plan, rows)
+    return PreparedData(plan, features, values, patients, split, pseudonyms, report, pictures, counted)
+
+
+def _counted_columns(plan: Plan) -> set[str]:
+    return set(value_columns(plan.weighing)) if isinstance(plan.weighing, Weighing) else set()
 
 
 def cases_root(prepared: PreparedData, salt: bytes) -> Digest:

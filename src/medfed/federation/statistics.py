@@ -20,6 +20,7 @@ from medfed.federation.prepared import PreparedData
 from medfed.federation.splits import TRAIN
 from medfed.federation.tables import MAX_ROWS
 from medfed.federation.targets import target_counts
+from medfed.federation.weighing import COUNTS, count_values, weighing_entries
 from medfed.secure_sum.manifest import Entry
 
 __all__ = [
@@ -43,7 +44,7 @@ def statistics_entries(plan: Plan) -> list[Entry]:
     `examples` (1); `numbers.count`, `numbers.sum`, `numbers.squares_high`, `numbers.squares_low` (a square is
     high * 2^16 + low: whole, its sum could pass what two limbs hold), `numbers.out_of_range` (F each);
     `numbers.histogram` (64 F, a number after the other); `categories.counts` (C, patients for each value);
-    `target.counts` (see `targets.target_counts`). Entries of no length are left out.
+    `target.counts` (see `targets.target_counts`); and what `weighing` says. Entries of no length are left out.
     """
     numbers = len(plan.data.numbers)
     categories = sum(len(feature.values) + 1 for feature in plan.data.categories)
@@ -62,7 +63,7 @@ def statistics_entries(plan: Plan) -> list[Entry]:
         Entry(name=name, kind="count", length=length, bound=MAX_ROWS * each, limbs=1 if each == 1 else 2)
         for name, (length, each) in lengths.items()
         if length
-    ]
+    ] + weighing_entries(plan)
 
 
 def statistics_contribution(plan: Plan, prepared: PreparedData) -> dict[str, NDArray[np.int64]]:
@@ -73,6 +74,7 @@ def statistics_contribution(plan: Plan, prepared: PreparedData) -> dict[str, NDA
         **_number_counts(training.features, plan.data),
         "categories.counts": _category_counts(training.features, training.patients, plan.data),
         "target.counts": target_counts(plan.data.target, training.targets),
+        **count_values(plan, training.values),
     }
     return {name: values for name, values in counts.items() if len(values)}
 
@@ -101,7 +103,9 @@ def standardisation_from(plan: Plan, sums: Mapping[str, NDArray[Any]]) -> Standa
         counts = sums["categories.counts"][start : start + len(category.values)]
         kept.append(tuple(int(count) >= plan.data.rare_category for count in counts))
         start += len(category.values) + 1
-    return Standardisation(scales, tuple(kept))
+    if COUNTS not in sums:
+        return Standardisation(scales, tuple(kept))
+    return Standardisation(scales, tuple(kept), tuple(int(count) for count in sums[COUNTS]))
 
 
 def standardisation_of(plan: Plan, features: RawFeatures) -> Standardisation:

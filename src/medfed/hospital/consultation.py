@@ -10,11 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from medfed.crypto import Entropy
 from medfed.diagnosis.answer import Answer, AnswerSettings, Network, make_answer
 from medfed.diagnosis.decisions import Decisions, Entry, FollowedUp
 from medfed.diagnosis.question import Question, question_case
+from medfed.diagnosis.weights import shared_weights
 from medfed.errors import Refused
 from medfed.federation.model_file import Model
 from medfed.federation.outcome_study import predict_outcome
@@ -45,6 +47,8 @@ def ask(
 ) -> Answer:
     """Answer a question and write into the log what was shown.
 
+    Attributes weigh what the model's study learned; all the same where it learned no weights.
+
     Raises:
         InvalidInput: the question, or a model in another vocabulary. Refused: "consent-withdrawn".
     """
@@ -52,13 +56,15 @@ def ask(
         raise Refused("consent-withdrawn", "question: its patient has withdrawn consent")
     identifier = entropy(8).hex()
     asked = question_case(question, vocabulary, library.id_of(f"answer/{identifier}"), time)
-    network = None
+    network = weights = None
     if model is not None:
         v2 = predict_outcome(model, vocabulary, [asked], units)[0]
         network = Network(model.digest, v2.astype(np.float64))
+        counts = model.standardisation.outcome_counts
+        weights = shared_weights(vocabulary, counts) if counts is not UNSET else None
     answer = make_answer(
         identifier, question, asked, library, vocabulary,
-        time=time, user=user, settings=settings, network=network, units=units,
+        time=time, user=user, settings=settings, weights=weights, network=network, units=units,
     )  # fmt: skip
     decisions.record_answer(answer, asked)
     return answer

@@ -16,7 +16,7 @@ from medfed.alignment.signature import SignatureQuestion, signatures_of
 from medfed.crypto import Entropy
 from medfed.errors import InvalidInput
 from medfed.federation.outcome_study import outcome_table, vocabulary_of
-from medfed.federation.plan import Aligned, Plan
+from medfed.federation.plan import Aligned, Plan, Weighing
 from medfed.federation.tables import Table, read_csv
 from medfed.hospital.alignment_state import AlignmentResult, load_result
 from medfed.hospital.vault import Vault
@@ -95,7 +95,8 @@ def library_table(
     if isinstance(plan.aligned, Aligned):
         cases = aligned_cases(cases, plan.aligned, vault, me)
     fractions = (plan.data.validation_fraction, plan.data.test_fraction)
-    return outcome_table(cases, vocabulary, split_key, fractions=fractions)
+    weigh = isinstance(plan.weighing, Weighing)
+    return outcome_table(cases, vocabulary, split_key, fractions=fractions, weigh=weigh)
 
 
 def aligned_cases(cases: Iterable[Case], aligned: Aligned, vault: Vault, me: Name) -> list[Case]:

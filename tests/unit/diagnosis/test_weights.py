@@ -9,17 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medfed.diagnosis.weights import (
-    STEPS,
-    PairSums,
-    count_outcomes,
-    learned_weights,
-    pair_sums,
-    sums_of_counts,
-)
+from medfed.diagnosis.weights import PairSums, learned_weights, pair_sums, sums_of_counts
 from medfed.errors import InvalidInput
 from medfed.records.coding import local_coding
 from medfed.records.columns import CaseColumns
+from medfed.records.outcome_counts import STEPS, count_outcomes
 from medfed.records.rows import NOT_ASSESSED, PRESENT, REFUTED, Flag, Row
 from medfed.records.vocabulary import Attribute, CodedAttribute, FlagAttribute, NumberAttribute, SetAttribute
 
