@@ -110,6 +110,8 @@ def status(site: Path, as_json: bool) -> None:
         height = "no answer" if found.consensus_height is None else str(found.consensus_height)
         click.echo(f"CometBFT  {height}{', catching up' if found.catching_up else ''}")
         click.echo(f"peers     {', '.join(found.peers) or 'none'}")
+        if found.waits:
+            click.echo("votes     not yet: restored from a backup, it waits until the others have gone on")
     if not found.running or found.consensus_height is None:
         raise Unavailable(found.problem or f"{site}: the node does not run")
 
@@ -134,3 +136,50 @@ def doctor(site: Path, as_json: bool) -> None:
     bad = sum(not one.good for one in findings)
     if bad:
         raise Unavailable(f"{bad} of {len(findings)} findings need attention")
+
+
+@node.command()
+@_site
+@click.option("--output", type=PATH, required=True, metavar="FILE", help="A new file for the backup.")
+@as_json
+def backup(site: Path, output: Path, as_json: bool) -> None:
+    """Write an encrypted backup of a site; its node and agent may run meanwhile.
+
+    The site's passphrase opens it. Left out is what the other hospitals have, and the record of this node's votes.
+    """
+    from medfed.hospital.site_directory import wall_clock
+    from medfed.node.backup import write_backup
+
+    made = write_backup(site, passphrase(f"Passphrase of {site}"), output, wall_clock)
+    if as_json:
+        print_json(made)
+        return
+    click.echo(f"backup    {made.files} files of {made.name}, in {output}")
+    for name in made.left_out:
+        click.echo(f"left out  {name}: neither a file nor a directory")
+
+
+@node.command()
+@click.argument("backup", type=PATH)
+@click.option("--site", type=PATH, required=True, metavar="DIR", help="A new site directory.")
+@click.option(
+    "--vote-at-once",
+    is_flag=True,
+    help="Only where the others can decide nothing without this node: it may then vote twice, which others can prove.",
+)
+@as_json
+def restore(backup: Path, site: Path, vote_at_once: bool, as_json: bool) -> None:
+    """Make a site anew from a BACKUP, where the machine or its disk was lost. The old one must never run again.
+
+    Its node fetches all blocks from the others, and votes again when they have decided blocks without it.
+    """
+    from medfed.hospital.site_directory import wall_clock
+    from medfed.node.backup import restore_backup
+
+    done = restore_backup(backup, site, passphrase("Passphrase of the backup"), wall_clock, may_vote=vote_at_once)
+    if as_json:
+        print_json(done)
+        return
+    click.echo(f"restored  {done.files} files of {done.name}, in {site}")
+    if done.node:
+        click.echo(f"next      medfed node run --site {site}")

@@ -33,6 +33,7 @@ from medfed.ledger.contracts.alignment import AlignmentKind
 from medfed.ledger.engine import Clock
 
 __all__ = [
+    "VAULT_FILE",
     "SiteBusy",
     "change_passphrase",
     "create_site",
@@ -46,6 +47,7 @@ __all__ = [
     "wall_clock",
 ]
 
+VAULT_FILE: Final = "vault.db"
 _LOCK: Final = "agent.lock"
 
 
@@ -143,7 +145,7 @@ def open_site(
     if blobs is None:
         shared = ledger is not None and not site_file.blobs
         blobs = DirectoryBlobs(shared_blobs(ledger) if shared and ledger is not None else own_blobs(directory))
-    vault = Vault(directory / "vault.db", keys.vault_key, entropy)
+    vault = Vault(directory / VAULT_FILE, keys.vault_key, entropy)
 
     def data(plan: Plan) -> Table:
         if vocabulary_of(plan) is None:

@@ -17,13 +17,15 @@ from medfed.crypto import Entropy, decrypt, encrypt, encrypt_buffer
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 
-__all__ = ["Effect", "Vault"]
+__all__ = ["Effect", "Vault", "keep_lasting"]
 
 T = TypeVar("T")
 Effect = Callable[[str], None]
 """Called just before and just after something becomes durable; a seam for fault simulation."""
 APPLICATION_ID: Final = 0x4D465631
 _BUSY_SECONDS: Final = 30.0
+_LASTING: Final = ("probe", "privacy/", "blind-test/", "exchange/")
+"""What outlasts studies: patients' privacy accounts, images that were sent before, keys of what is on offer."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (sequence INTEGER PRIMARY KEY, work TEXT NOT NULL, seen INTEGER NOT NULL,
@@ -206,3 +208,23 @@ class Vault:
 
 def _context(key: str) -> bytes:
     return b"medfed/vault/1\0" + key.encode()
+
+
+def keep_lasting(copy: Path) -> None:
+    """Leave in the copy of a vault's file only what belongs into a backup, and nothing of the rest on the disk.
+
+    Secrets of studies and alignments never do: they are there to be deleted. An agent that finds the rest gone knows
+    that its vault was restored, and sits out.
+
+    Raises:
+        sqlite3.Error: it is not a vault, or cannot be written.
+    """
+    connection = sqlite3.connect(copy, isolation_level=None)
+    try:
+        found = [row[0] for row in connection.execute("SELECT key FROM entry")]
+        others = [(key,) for key in found if not key.startswith(_LASTING)]
+        connection.executemany("DELETE FROM entry WHERE key = ?", others)
+        connection.execute("DELETE FROM outbox")
+        connection.execute("VACUUM")
+    finally:
+        connection.close()

@@ -29,6 +29,7 @@ from medfed.ledger.engines.cometbft.supervisor import Supervisor
 from medfed.ledger.store import reading
 from medfed.node.blob_server import BlobServer
 from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
+from medfed.node.returning import Return, forget_restored, restored_ms
 
 __all__ = ["run_node"]
 
@@ -43,8 +44,8 @@ def run_node(site: Path, passphrase: str, stop: threading.Event) -> None:
 
     Raises:
         InvalidInput: no node here, or a wrong passphrase. Unavailable: another process runs this node, or CometBFT is
-            not installed. Outdated: the ledger goes on by newer rules. Tampered: the replica does not verify, or
-            consensus contradicts it.
+            not installed. Refused: `key-in-use`: another machine votes with this site's key. Outdated: the ledger goes
+            on by newer rules. Tampered: the replica does not verify, or consensus contradicts it.
     """
     file = load_node_file(site)
     load_keystore(key_path(site), passphrase)
@@ -67,7 +68,11 @@ def run_node(site: Path, passphrase: str, stop: threading.Event) -> None:
 def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop: threading.Event) -> None:
     listen = "127.0.0.1:0" if file.outgoing_only else file.listen
     settings = NodeSettings(listen, file.peers, moniker=keys.name, external=file.external)
-    sealer = Sealer(keys.name, keys.signing_seed)
+    since = restored_ms(site)
+    back = None if since is None else Return(since, keys.public.signing)
+    if back is not None:
+        log.warning("restored from a backup: the node follows, and votes again when the others have gone on")
+    sealer = Sealer(keys.name, keys.signing_seed) if back is None else None
     engine = CometEngine.open(node_directory(site), wall_clock, sealer, settings)
     try:
         blobs = _blob_server(site, file, keys, engine)
@@ -78,6 +83,10 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         try:
             while not stop.wait(_WATCH_SECONDS) and not _has_new_keys(site, engine, mine):
                 engine.check_alive()
+                if back is not None and back.is_over(engine.rpc):
+                    forget_restored(site)
+                    log.info("the others have gone on since the restoration; the node begins anew, with its vote")
+                    return
         finally:
             if agent is not None:
                 agent.stop()

@@ -15,6 +15,7 @@ from medfed.ledger.engines.cometbft.configuration import find_sockets
 from medfed.ledger.engines.cometbft.rpc import RpcClient
 from medfed.ledger.store import reading
 from medfed.node.node_file import ledger_path, node_directory
+from medfed.node.returning import restored_ms
 
 __all__ = ["NodeStatus", "is_locked", "last_votes", "node_status"]
 
@@ -36,6 +37,8 @@ class NodeStatus(Record):
     catching_up: bool
     peers: tuple[str, ...]
     """The names of the nodes that are connected."""
+    waits: bool = False
+    """Whether it was restored from a backup and does not vote yet."""
     problem: str = ""
 
 
@@ -70,6 +73,7 @@ def node_status(site: Path) -> NodeStatus:
         consensus_height=int(consensus["latest_block_height"]) if "latest_block_height" in consensus else None,
         catching_up=bool(consensus.get("catching_up", False)),
         peers=peers,
+        waits=restored_ms(site) is not None,
         problem=problem,
     )
 
