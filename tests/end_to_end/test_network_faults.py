@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.support.cometbft import needs_cometbft
 from tests.support.links import Links
 from tests.support.network import STUDY, Network, left_over, short_plan
@@ -22,6 +23,7 @@ from medfed.identifiers import Name
 from medfed.ledger.contracts.membership import ChangeAddress, ProposeParticipant, VoteOnParticipant, key_proof_message
 from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.engines.cometbft.application import MAX_DRIFT_MS
+from medfed.node.node_file import load_node_file, save_node_file
 
 pytestmark = [needs_cometbft, pytest.mark.slow]
 
@@ -137,6 +139,22 @@ def test_a_partition_that_heals(network: Callable[..., Network], here: tuple[Nam
     world.finish()
     world.check(whole=True)
     links.close()
+
+
+def test_a_hospital_that_can_only_call_takes_part(network: Callable[..., Network]) -> None:
+    world = network(short_plan(2))
+    address = load_node_file(world.nodes.site("hungary")).listen
+    for name in FILES:
+        site = world.nodes.site(name)
+        file = load_node_file(site)
+        known = tuple(peer for peer in file.peers if not peer.endswith(f"@{address}"))
+        file = replace(file, peers=known)
+        if name == "hungary":
+            file = replace(file, listen="127.0.0.1:0", blobs_listen="", outgoing_only=True)
+        save_node_file(site, file)
+    world.begin()
+    world.finish()
+    world.check(whole=True)
 
 
 def test_a_fifth_hospital_catches_up_is_voted_in_and_makes_blocks(

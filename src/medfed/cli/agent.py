@@ -37,6 +37,8 @@ def agent() -> None:
 @click.option(
     "--announce", default="", metavar="HOST:PORT", help="Where others find this site's blobs; see the ledger."
 )
+@click.option("--relay", is_flag=True, help="Nobody can call this site: hand its blobs to others.")
+@click.option("--blobs-limit-mib", default=0, type=click.IntRange(0), help="Most room for blobs; 0: no limit.")
 @click.option("--leashed", is_flag=True, help="End when standard input does: the node that holds it is gone.")
 @click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory, training included; 0: no limit.")
 def run(
@@ -46,6 +48,8 @@ def run(
     poll: float,
     quiet: bool,
     announce: str,
+    relay: bool,
+    blobs_limit_mib: int,
     leashed: bool,
     memory_mib: int,
 ) -> None:
@@ -67,7 +71,7 @@ def run(
         threading.Thread(target=_wait_for_end, args=(stopped,), daemon=True).start()
     secret, again = passphrase(f"Passphrase of {site}"), True
     while again:  # once, and anew when the ledger has come to know the site's next keys
-        with agent_on(site, ledger, secret) as worker:
+        with agent_on(site, ledger, secret, blobs_limit=blobs_limit_mib << 20) as worker:
             seen: dict[bytes, str] = {}
 
             def report(view: StateView, worker: Agent = worker, seen: dict[bytes, str] = seen) -> None:
@@ -77,7 +81,15 @@ def run(
             def is_over(worker: Agent = worker, mine: PublicKeys = worker.site.keys.public) -> bool:
                 return bool(stopped) or has_other_keys(site, worker.engine.view(), mine)
 
-            run_agent(worker, is_over, poll=poll, until_complete=until_complete, observer=report, announce=announce)
+            run_agent(
+                worker,
+                is_over,
+                poll=poll,
+                until_complete=until_complete,
+                observer=report,
+                announce=announce,
+                relay=relay,
+            )
             again = not stopped and is_over()
 
 

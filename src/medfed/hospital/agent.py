@@ -7,7 +7,7 @@ do each due work in one vault transaction with its outbox entries, and send the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from medfed.encoding import encode
@@ -91,6 +91,8 @@ class Agent:
         self._dealings = Dealings()
         self._forgotten: set[StudyId] = set()
         """Alignments of which nothing secret is left."""
+        self.hand_over: Callable[[StateView], int] = lambda _: 0
+        """Gives this site's blobs to others, where nobody can call it (`Relaying.push`)."""
         self.problems: dict[str, str] = {}
         """What keeps a work from being done, by work key; for status pages and logs."""
 

@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Final
 
 from medfed.blobs import DirectoryBlobs
-from medfed.errors import Unavailable
+from medfed.errors import InvalidInput, Unavailable
 from medfed.hospital.agent import Agent
+from medfed.hospital.blob_exchange.access import BlobIndex, Rows
 from medfed.hospital.blob_exchange.directory import PeerDirectory
 from medfed.hospital.blob_exchange.peer_blobs import PeerBlobs
+from medfed.hospital.blob_exchange.relaying import Relaying
+from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.hospital.dealings import tests_under_way
 from medfed.hospital.key_rotation import settle_keys
 from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
+from medfed.identifiers import Height
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.blind_test import blind_tests
 from medfed.ledger.contracts.membership import ChangeAddress, participant
 from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.contracts.studies import Study, studies, study_record
-from medfed.ledger.engine import Sealer, StateView
+from medfed.ledger.engine import Engine, Sealer, StateView
 from medfed.ledger.engines.opening import open_engine
 from medfed.ledger.store import reading
 
@@ -35,8 +39,10 @@ Observer = Callable[[StateView], None]
 
 
 @contextmanager
-def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]:
+def agent_on(directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int = 0) -> Generator[Agent]:
     """The agent of a site on a ledger file, with the site's lock held for as long.
+
+    On a node's replica it fetches blobs from peers, and keeps at most `blobs_limit` bytes of them; 0 sets no limit.
 
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
@@ -50,10 +56,17 @@ def agent_on(directory: Path, ledger: Path, passphrase: str) -> Generator[Agent]
         try:
             engine = open_engine(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
             peers = PeerDirectory(engine.view, site.keys)
+            relaying: Relaying | None = None
             if own is not None:
-                site.blobs = PeerBlobs(own, peers.peers)
+                index = BlobIndex(_stored(engine))
+                room = BlobRoom(own, blobs_limit, lambda: index.spent(engine.view()))
+                site.blobs = PeerBlobs(own, peers.peers, room=room)
+                relaying = Relaying(site.name, own, index, peers.named_peers)
             try:
-                yield Agent(site, engine)
+                agent = Agent(site, engine)
+                if relaying is not None:
+                    agent.hand_over = relaying.push
+                yield agent
             finally:
                 peers.close()
                 engine.close()
@@ -69,10 +82,12 @@ def run_agent(
     until_complete: bool = False,
     observer: Observer | None = None,
     announce: str = "",
+    relay: bool = False,
 ) -> None:
     """Step `agent` until `stop()`; with `until_complete` also when this site's studies have ended.
 
-    `announce` is the address that others shall find this site's blobs at; the ledger is told if it has another.
+    `announce` is the address that others shall find this site's blobs at; the ledger is told if it has another. With
+    `relay` nobody can call this site, and it hands its blobs to others.
 
     Raises:
         Tampered: the ledger contradicts what the vault has seen. InvalidInput, Refused: the site must be mended.
@@ -85,6 +100,8 @@ def run_agent(
                 _announce(agent, announce)
             moved = agent.step()
             view = agent.engine.view()
+            if relay:
+                agent.hand_over(view)
             if observer is not None:
                 observer(view)
             if until_complete and not moved and is_done(view, agent.site.name):
@@ -96,6 +113,14 @@ def run_agent(
             log.warning("%s; trying again in %.1f s", error, backoff)
             _pause(backoff, stop)
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+
+def _stored(engine: Engine) -> Callable[[Height], Rows]:
+    from medfed.ledger.engines.cometbft.engine import PoolEngine  # not needed on a ledger of one machine
+
+    if not isinstance(engine, PoolEngine):
+        raise InvalidInput("this ledger is not a node's replica")
+    return engine.stored
 
 
 def _announce(agent: Agent, address: str) -> None:

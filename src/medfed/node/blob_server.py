@@ -1,6 +1,7 @@
-"""A node's blob server: HTTPS with the site's own key, signed requests, ranges. It only reads, and only one directory.
+"""A node's blob server: HTTPS with the site's own key, signed requests, ranges, one directory.
 
-A request gets a blob if the asking participant may have it (`access`). Connections, their time, requests at once and
+A request gets a blob if the asking participant may have it (`access`). A participant that nobody can call may put one
+here that concerns this site too, for the others to fetch. Connections, their time, requests at once and
 header sizes are bounded; a participant that asks for too much at once is told to wait. Nothing of a request becomes a
 path but 64 hexadecimal digits.
 """
@@ -29,9 +30,12 @@ from medfed.crypto.certificates import make_certificate
 from medfed.errors import MedFedError, Refused, Unavailable
 from medfed.hospital.blob_exchange.access import BlobIndex
 from medfed.hospital.blob_exchange.message_signatures import verify_request
+from medfed.hospital.blob_exchange.peer_connection import HAVE_HEADER
+from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.membership import participant
 from medfed.ledger.engine import StateView
+from medfed.node.blob_receiving import BlobReceiver, parse_range
 
 __all__ = ["BlobServer"]
 
@@ -57,14 +61,16 @@ class BlobServer:
         view: Callable[[], StateView],
         index: BlobIndex,
         clock: Callable[[], float] = time.time,
+        room: BlobRoom | None = None,
     ) -> None:
-        """`listen` is host:port; port 0 takes a free one.
+        """`listen` is host:port; port 0 takes a free one. `room` is there for blobs that others put here.
 
         Raises:
             Unavailable: the port is taken, or the address is not this machine's.
         """
         host, _, port = listen.rpartition(":")
-        self._rules = _Rules(keys, blobs, view, index, clock)
+        receiver = BlobReceiver(blobs, room or BlobRoom(blobs, 0, list))
+        self._rules = _Rules(keys, blobs, view, index, clock, receiver)
         try:
             self._server = _Server((host.strip("[]"), int(port)), self._rules, _server_context(keys))
         except OSError as error:
@@ -92,7 +98,9 @@ class _Rules:
         view: Callable[[], StateView],
         index: BlobIndex,
         clock: Callable[[], float],
+        receiver: BlobReceiver,
     ) -> None:
+        self.receiver: Final = receiver
         self.name: Final = keys.name
         self.blobs: Final = blobs
         self._view = view
@@ -120,6 +128,8 @@ class _Rules:
         digest = bytes.fromhex(found["digest"])
         if not self._index.may_read(view, sender, digest):
             raise Refused("not-for-you", "the ledger names no blob of this digest that concerns you")
+        if method == "PUT" and not self._index.may_read(view, self.name, digest):
+            raise Refused("not-for-me", "the blob does not concern this site")
         return sender, digest
 
     def begin(self, sender: Name) -> None:
@@ -139,7 +149,15 @@ class _Rules:
             self._busy[sender] -= 1
 
 
-_STATUS: Final = {"no-such-path": 404, "not-for-you": 403, "busy": 429}
+_STATUS: Final = {
+    "no-such-path": 404,
+    "not-for-you": 403,
+    "not-for-me": 403,
+    "busy": 429,
+    "wrong-range": 416,
+    "too-large": 413,
+    "not-the-blob": 422,
+}
 """Of refusals; what is not here is 401."""
 
 
@@ -206,6 +224,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
+    def do_PUT(self) -> None:
+        rules = cast(_Server, self.server).rules
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.close_connection = True  # unless all of the body was read
+        try:
+            if "transfer-encoding" in headers:
+                raise Refused("wrong-range", "the body's length must be known")
+            sender, digest = rules.admit(self.command, self.path, headers)
+            start, size = parse_range(headers.get("content-range", ""), headers.get("content-length", ""))
+            self._timer.cancel()
+            rules.begin(sender)
+        except Refused as refused:
+            self._refuse(_STATUS.get(refused.code, 401), refused.code)
+            return
+        try:
+            rules.receiver.receive(sender, digest, start, size, self.rfile.read)
+            self.close_connection = False
+            self.send_response(201)
+            self._finish(0)
+        except Refused as refused:
+            self._refuse(_STATUS[refused.code], refused.code)
+        except MedFedError as error:
+            log.warning("blob server: %s", error)
+            self._refuse(507, "no-room")
+        finally:
+            rules.end(sender)
+
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("blob server: " + format, *args)
 
@@ -224,16 +269,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(_STATUS.get(refused.code, 401), refused.code)
             return
         try:
-            self._send(rules.blobs, digest, headers.get("range", ""), with_body=with_body)
+            self._send(rules, sender, digest, headers.get("range", ""), with_body=with_body)
         finally:
             rules.end(sender)
 
-    def _send(self, blobs: DirectoryBlobs, digest: Digest, wanted: str, *, with_body: bool) -> None:
+    def _send(self, rules: _Rules, sender: Name, digest: Digest, wanted: str, *, with_body: bool) -> None:
         try:
-            size = blobs.size(digest)
-            stream = blobs.open_stream(digest)
+            size = rules.blobs.size(digest)
+            stream = rules.blobs.open_stream(digest)
         except MedFedError:
-            self._refuse(404, "not-here")
+            self._refuse(404, "not-here", {HAVE_HEADER: str(rules.receiver.have(sender, digest))})
             return
         with contextlib.closing(stream):
             found = _RANGE.match(wanted)
@@ -263,9 +308,11 @@ class _Handler(BaseHTTPRequestHandler):
             log.error("%s", error)
             self.close_connection = True
 
-    def _refuse(self, status: int, code: str) -> None:
+    def _refuse(self, status: int, code: str, more: dict[str, str] | None = None) -> None:
         self.send_response(status)
         self.send_header("medfed-code", code)
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
         self._finish(0)
 
     def _finish(self, length: int, kind: str = "") -> None:

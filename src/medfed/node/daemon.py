@@ -20,6 +20,7 @@ from medfed.blobs import DirectoryBlobs
 from medfed.crypto import PublicKeys, SiteKeys, load_keystore
 from medfed.errors import Outdated, Unavailable
 from medfed.hospital.blob_exchange.access import BlobIndex
+from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.hospital.key_rotation import has_other_keys, settle_keys
 from medfed.hospital.site_directory import key_path, own_blobs, wall_clock
 from medfed.ledger.engine import Sealer
@@ -118,7 +119,9 @@ def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine
     if not file.blobs_listen:
         return None
     index = BlobIndex(engine.stored)
-    return BlobServer(file.blobs_listen, keys, DirectoryBlobs(own_blobs(site)), engine.view, index)
+    blobs = DirectoryBlobs(own_blobs(site))
+    room = BlobRoom(blobs, file.blobs_limit_mib << 20, lambda: index.spent(engine.view()))
+    return BlobServer(file.blobs_listen, keys, blobs, engine.view, index, room=room)
 
 
 def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
@@ -126,6 +129,10 @@ def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
     command += ["--site", str(site.absolute()), "--ledger", str(ledger_path(site).absolute())]
     if file.blobs_listen:
         command += ["--announce", file.blobs_external or file.blobs_listen]
+    if not file.blobs_listen:
+        command += ["--relay"]
+    if file.blobs_limit_mib:
+        command += ["--blobs-limit-mib", str(file.blobs_limit_mib)]
     if file.agent_memory_mib:
         command += ["--memory-mib", str(file.agent_memory_mib)]
     environment = {**os.environ, "MEDFED_PASSPHRASE": passphrase}

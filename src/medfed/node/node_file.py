@@ -38,6 +38,8 @@ class NodeFile(Record):
     """Whether the node runs the site's agent too."""
     agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     """Most memory of the agent's process, training included; 0 sets no limit."""
+    blobs_limit_mib: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    """Most room for blobs; 0 sets no limit. What nobody needs any more is deleted when it is reached."""
     outgoing_only: bool = False
     """Nobody can call this node, as behind a firewall that lets only outgoing connections through: it calls its peers,
     and listens nowhere. Another hospital passes on what it sends."""
@@ -108,6 +110,7 @@ def save_node_file(site: Path, file: NodeFile) -> None:
         f'external = "{file.external}"       # how they reach this one, if not at `listen`\n'
         f'blobs_listen = "{file.blobs_listen}"   # serves masked updates and models to the other hospitals\n'
         f'blobs_external = "{file.blobs_external}" # how they reach that, if not at `blobs_listen`\n'
+        f"blobs_limit_mib = {file.blobs_limit_mib}                # most room for blobs; 0: no limit\n"
         f"outgoing_only = {str(file.outgoing_only).lower()}      # true: nobody can call this node\n"
         f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
         f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"

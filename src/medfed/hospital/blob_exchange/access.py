@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from medfed.identifiers import Digest, Height, Name, StudyId
 from medfed.ledger.block import Block
 from medfed.ledger.contracts.alignment import alignment_record
 from medfed.ledger.contracts.alignment_blinding import PublishBlinded
 from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum, PublishDecryption
-from medfed.ledger.contracts.membership import participant
+from medfed.ledger.contracts.membership import is_active, participant
 from medfed.ledger.contracts.offices import PublishEncryptionKey, offices
-from medfed.ledger.contracts.registry import RegisterArtefact
-from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.contracts.registry import RegisterArtefact, artefacts
+from medfed.ledger.contracts.rounds import round_record
+from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.state import Reader
 from medfed.ledger.transaction import SignedTransaction
 from medfed.ledger.transition import Receipt
 
-__all__ = ["BlobIndex"]
+__all__ = ["BlobIndex", "Rows"]
 
 _Use = tuple[str, bytes] | None
 """A study or an alignment, by its identifier; None: for all."""
+
+
+class _Named(NamedTuple):
+    """Who named a blob first, and for what."""
+
+    use: _Use
+    sender: Name
+    attempt: tuple[int, int] | None
+    """Round and attempt, of an update."""
+
+
 _NAMED: Final[Mapping[type, tuple[str, ...]]] = {
     SubmitUpdate: ("blob",),
     PublishEncryptionKey: ("key",),
@@ -46,7 +58,8 @@ class BlobIndex:
         """`rows` gives the stored blocks with their receipts from a height on (`LedgerStore.rows`)."""
         self._rows = rows
         self._next: Height = 1
-        self._for: dict[Digest, _Use] = {}
+        self._for: dict[Digest, _Named] = {}
+        """In the order of the ledger."""
         self._lock = threading.Lock()
 
     def may_read(self, reader: Reader, who: Name, blob: Digest) -> bool:
@@ -58,7 +71,7 @@ class BlobIndex:
         asking = participant(reader, who)
         if asking is None or asking.status != "active" or not self._is_known(blob):
             return False
-        use = self._for[blob]
+        use = self._for[blob].use
         if use is None:
             return True
         if use[0] == "alignment":
@@ -66,27 +79,74 @@ class BlobIndex:
             return alignment is not None and who in alignment.invited
         return asking.role == "auditor" or who in _concerned(reader, use[1])
 
+    def open_blobs_of(self, reader: Reader, who: Name) -> list[Digest]:
+        """What `who` has named and others may still need: of studies and alignments that are open, and for all."""
+        return [blob for blob, named in self._all() if named.sender == who and not _is_over(reader, named)]
+
+    def spent(self, reader: Reader) -> list[Digest]:
+        """Blobs that nobody has to fetch any more, the oldest first: of a void attempt, and of what has ended.
+
+        A study has ended only when it was aborted, or every active hospital of it has registered its model: who comes
+        late computes it from the updates. Models, cards and what else was registered stay.
+        """
+        return [blob for blob, named in self._all() if _is_over(reader, named)]
+
+    def _all(self) -> list[tuple[Digest, _Named]]:
+        with self._lock:
+            self._follow()
+            return list(self._for.items())
+
     def _is_known(self, blob: Digest) -> bool:
         with self._lock:
             if blob not in self._for:
-                for height, block, receipts in self._rows(self._next):
-                    self._observe(block, receipts)
-                    self._next = height + 1
+                self._follow()
             return blob in self._for
+
+    def _follow(self) -> None:
+        for height, block, receipts in self._rows(self._next):
+            self._observe(block, receipts)
+            self._next = height + 1
 
     def _observe(self, block: Block, receipts: list[Receipt]) -> None:
         for wire, receipt in zip(block.transactions, receipts, strict=True):
             if not receipt.accepted:
                 continue
-            body: Any = SignedTransaction.from_bytes(wire).transaction.body
+            transaction = SignedTransaction.from_bytes(wire).transaction
+            body: Any = transaction.body
+            attempt = (body.round, body.attempt) if isinstance(body, SubmitUpdate) else None
             for field in next((names for kind, names in _NAMED.items() if isinstance(body, kind)), ()):
-                self._for.setdefault(getattr(body, field), _use_of(body))
+                self._for.setdefault(getattr(body, field), _Named(_use_of(body), transaction.sender, attempt))
 
 
 def _use_of(body: Any) -> _Use:
     if isinstance(body, RegisterArtefact):
         return None
     return ("alignment", body.alignment) if isinstance(body, PublishBlinded) else ("study", body.study)
+
+
+def _is_over(reader: Reader, named: _Named) -> bool:
+    if named.use is None:
+        return False
+    kind, identifier = named.use
+    if kind == "alignment":
+        alignment = alignment_record(reader, identifier)
+        return alignment is not None and alignment.phase == "ended"
+    study = study_record(reader, identifier)
+    if study is None:
+        return False
+    if named.attempt is not None:
+        found = round_record(reader, identifier, named.attempt[0])
+        if found is not None and found.attempt > named.attempt[1]:
+            return True
+    if study.phase == "completed":
+        return _all_have_registered(reader, study)
+    return study.phase == "aborted"
+
+
+def _all_have_registered(reader: Reader, study: Study) -> bool:
+    active = {name for name in study.roster if is_active(reader, name)}
+    models = (entry for entry in artefacts(reader) if entry.study == study.study)
+    return any(active <= {entry.registered_by, *entry.endorsers} for entry in models)
 
 
 def _concerned(reader: Reader, study: StudyId) -> frozenset[Name]:

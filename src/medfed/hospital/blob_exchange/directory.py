@@ -28,11 +28,15 @@ class PeerDirectory:
 
     def peers(self, blob: Digest) -> list[Peer]:
         """Whom to ask, beginning with another one for every blob, so that the load spreads."""
+        return [connection for _, connection in self.named_peers(blob)]
+
+    def named_peers(self, blob: Digest) -> list[tuple[Name, PeerConnection]]:
+        """The same with their names."""
         view = self._view()
-        found: list[Peer] = []
+        found: list[tuple[Name, PeerConnection]] = []
         for one in participants(view):
             if one.name != self._keys.name and one.status == "active" and ":" in one.address:
-                found.append(self._connection(view.chain, one.name, one.address, one.signing_key))
+                found.append((one.name, self._connection(view.chain, one.name, one.address, one.signing_key)))
         turn = blob[0] % len(found) if found else 0
         return found[turn:] + found[:turn]
 

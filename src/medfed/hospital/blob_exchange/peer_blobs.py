@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Protocol
 
 from medfed.blobs import DirectoryBlobs
 from medfed.errors import Tampered, Unavailable
+from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.identifiers import Digest, sha256, short
 
 __all__ = ["MOST_BYTES", "Peer", "PeerBlobs"]
@@ -40,8 +41,13 @@ class PeerBlobs:
         peers: Callable[[Digest], list[Peer]],
         most: int = MOST_BYTES,
         pauses: tuple[float, ...] = (0.03, 0.06, 0.12),
+        room: BlobRoom | None = None,
     ) -> None:
-        """`peers` gives whom to ask for a blob, in order; `most` bounds a blob's bytes; `pauses` are in seconds."""
+        """`peers` gives whom to ask for a blob, in order; `most` bounds a blob's bytes; `pauses` are in seconds.
+
+        `room` says whether there is room for what is fetched; without it there always is.
+        """
+        self._room = room
         self._pauses = pauses
         self.local = local
         self._peers = peers
@@ -94,13 +100,14 @@ class PeerBlobs:
         """Ask everybody, and once more after each pause: a peer whose replica is a block behind does not know yet."""
         problems: list[str] = []
         with self._lock:
+            most = self._most if self._room is None else self._room.find(self._most)
             path = self._partial(digest)
             for pause in (0.0, *self._pauses):
                 time.sleep(pause)
                 problems = []
                 for peer in self._peers(digest):
                     try:
-                        self._fetch_from(peer, digest, path)
+                        self._fetch_from(peer, digest, path, most)
                     except (Unavailable, Tampered) as error:
                         problems.append(str(error))
                     else:
@@ -117,11 +124,11 @@ class PeerBlobs:
             raise Unavailable(f"{directory}: {error.strerror or error}") from None
         return directory / digest.hex()
 
-    def _fetch_from(self, peer: Peer, digest: Digest, path: Path) -> None:
+    def _fetch_from(self, peer: Peer, digest: Digest, path: Path, most: int) -> None:
         try:
             with path.open("ab+") as sink:
                 sink.seek(0, 2)
-                peer.fetch(digest, sink, sink.tell(), self._most)
+                peer.fetch(digest, sink, sink.tell(), most)
                 sink.flush()
                 sink.seek(0)
                 self._keep(sink, digest, path)

@@ -19,8 +19,10 @@ from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.hospital.blob_exchange.message_signatures import sign_request
 from medfed.identifiers import Digest, Name, short
 
-__all__ = ["PeerConnection", "client_context"]
+__all__ = ["HAVE_HEADER", "PeerConnection", "client_context"]
 
+HAVE_HEADER: Final = "medfed-have"
+"""How many bytes of a blob a server has got from the asking participant so far."""
 _CHUNK: Final = 256 * 1024
 
 
@@ -65,6 +67,50 @@ class PeerConnection:
         except BaseException:
             self.close()
             raise
+
+    def push(self, blob: Digest, source: BinaryIO, size: int) -> None:
+        """Give the peer a blob of `size` bytes, from where an earlier try has stopped. It has it when this returns.
+
+        Raises:
+            Unavailable: the peer does not take it, or cannot be reached. Tampered: the server is somebody else, or the
+                bytes are not the blob's.
+        """
+        path = f"/blobs/{blob.hex()}"
+        try:
+            known = self._request("HEAD", path, 0)
+            known.read()
+            if known.status == 200:
+                return
+            start = int(known.headers.get(HAVE_HEADER, "0")) if known.status == 404 else 0
+            self._put(path, source, size, start if 0 <= start < size else 0)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise Unavailable(f"blob {short(blob)}: {self._peer} cannot be reached ({_reason(error)})") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _put(self, path: str, source: BinaryIO, size: int, start: int) -> None:
+        headers = sign_request("PUT", path, self._chain, self._peer, self._me, self._key, int(self._clock()))
+        headers |= {"content-length": str(size - start), "content-range": f"bytes {start}-{max(size - 1, 0)}/{size}"}
+        skipped = 0
+        while skipped < start:  # the stream checks its digest at its end, so nothing of it may be jumped over
+            data = source.read(min(_CHUNK, start - skipped))
+            if not data:
+                raise Unavailable(f"blob {path[7:19]}: it has become shorter here")
+            skipped += len(data)
+        connection = self._connection = self._connection or self._connected()
+        connection.putrequest("PUT", path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        while data := source.read(_CHUNK):
+            connection.send(data)
+        response = connection.getresponse()
+        response.read(_CHUNK)
+        if response.status not in (200, 201):
+            code = response.headers.get("medfed-code", "")[:40]
+            raise Unavailable(f"{self._peer} answers {response.status} {code} for {path[7:19]}")
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
