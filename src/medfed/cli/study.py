@@ -282,6 +282,7 @@ def _need(view: StateView, identifier: StudyId) -> Study:
 
 def _facts(view: StateView, identifier: StudyId) -> dict[str, Any]:
     from medfed.hospital.aggregation import plan_of
+    from medfed.hospital.pause_needs import needs_of
     from medfed.ledger.contracts.offices import offices
     from medfed.ledger.contracts.registry import artefacts
     from medfed.ledger.contracts.rounds import round_record
@@ -289,8 +290,8 @@ def _facts(view: StateView, identifier: StudyId) -> dict[str, Any]:
     record = _need(view, identifier)
     rounds = [round_record(view, identifier, number) for number in range(record.next_round)]
     models = [entry for entry in artefacts(view) if entry.study == identifier]
-    facts = {"study": record, "plan": plan_of(view, identifier), "rounds": rounds, "models": models}
-    return facts | {"offices": offices(view, record)}
+    facts: dict[str, Any] = {"study": record, "plan": plan_of(view, identifier), "rounds": rounds, "models": models}
+    return facts | {"offices": offices(view, record), "needs": needs_of(view, record, facts["plan"])}
 
 
 def _decline_codes(ledger: Path, identifier: StudyId) -> dict[str, str]:
@@ -317,7 +318,10 @@ def _show(facts: dict[str, Any]) -> None:
     plan = facts["plan"]
     pause = f" ({record.pause_code})" if record.pause_code else ""
     click.echo(f"{plan.purpose.title}\nstudy     {identifier.hex()}\nplan      {plan.digest.hex()}")
-    click.echo(f"phase     {record.phase}{pause}\nproposer  {record.proposer}\ninvited   {', '.join(plan_names(plan))}")
+    click.echo(f"phase     {record.phase}{pause}")
+    for need in facts["needs"]:
+        click.echo(click.wrap_text(need, 100, "needs     ", "          "))
+    click.echo(f"proposer  {record.proposer}\ninvited   {', '.join(plan_names(plan))}")
     declined = ", ".join(f"{name} ({code})" for name, code in facts["decline_codes"].items())
     click.echo(f"approved  {', '.join(record.approved) or '-'}\ndeclined  {declined or '-'}")
     click.echo(f"roster    {', '.join(record.roster) or '-'}")

@@ -19,12 +19,12 @@ from medfed.ledger.contracts.studies import (
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["AdvanceDeadline", "RejoinStudy", "ResumePaused"]
+__all__ = ["BY_PERSON", "AdvanceDeadline", "RejoinStudy", "ResumePaused"]
 
 RANK_DELAY_MS: Final = 2_000
 START_GRACE_MS: Final = 1_000
 """After a start an agent first does its own late duties; only then may it call a deadline on others."""
-_BY_PERSON: Final = (
+BY_PERSON: Final = (
     "survivors-refused",
     "three-rejections",
     "no-encryption-key",
@@ -69,7 +69,7 @@ class ResumePaused:
         """Due once a pause, when enough hospitals are there to go on."""
         if study.phase != "paused" or me.name not in voters(study) or me.name in study.resume_votes:
             return ()
-        if study.pause_code in _BY_PERSON or len(eligible(view, study)) < study.terms.quorum:
+        if study.pause_code in BY_PERSON or len(eligible(view, study)) < study.terms.quorum:
             return ()
         return (Work(self.name, study.study, study.next_round, detail=f"{study.pauses}"),)
 
