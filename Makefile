@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo network network-demo test test-core lint format bench bench-accuracy coverage faults fuzz requirements wheel clean
+.PHONY: help demo network network-demo test test-core lint format bench bench-accuracy coverage mutants faults fuzz requirements wheel clean
 
 # CometBFT for networks of hospitals, by version and the checksum that Go has built into it. MEDFED_COMETBFT names another.
 COMETBFT := v0.38.17
@@ -72,6 +72,9 @@ coverage: $(VENV)/.dev  ## which lines and branches of crypto, ledger, secure_su
 	@for package in crypto ledger secure_sum hospital; do \
 	  echo "$$package: $$($(VENV)/bin/coverage report --format=total --precision 1 --fail-under 0 --include "*/medfed/$$package/*") %"; done
 	@$(VENV)/bin/coverage report
+
+mutants: $(VENV)/.dev  ## which small wrong changes of contracts and secure sums no test notices; options: make mutants ARGS="--sample 100"
+	@$(PY) -m tests.mutation.run --jobs $(JOBS) $(ARGS)
 
 faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
 	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))

@@ -17,6 +17,7 @@ from medfed.ledger.contracts.blind_test import (
     RevealCodes,
     blind_counts,
     codes_commitment,
+    sealed_keys,
 )
 
 
@@ -185,3 +186,9 @@ def test_a_pass_means_the_threshold_was_passed_on_diagnosed_images_whatever_the_
                     if (n + decoy_agrees - 1) * 10 > num * m:
                         assert n * 10 > num * m
             assert (m - 1) * 10 > num * m  # a perfect service passes though the decoy disagrees
+
+
+def test_what_is_sealed_to_the_service_stays_readable_for_it(blind: BlindWorld) -> None:
+    blind.opened()
+    assert sealed_keys(blind.world.view, blind.test) == b"keys"
+    assert sealed_keys(blind.world.view, b"another test id!") is None

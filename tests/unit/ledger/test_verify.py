@@ -27,7 +27,7 @@ from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, MedFedError, Tampered
 from medfed.identifiers import Digest, sha256
 from medfed.ledger.block import Block, Header, Seal, seal_block, transactions_root
-from medfed.ledger.contracts.membership import ChangeAddress, ProposeRemoval
+from medfed.ledger.contracts.membership import ChangeAddress, Leave, ProposeRemoval
 from medfed.ledger.contracts.terms import Step
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.genesis import Genesis, Policy
@@ -239,10 +239,19 @@ def test_a_block_without_transactions_is_found(genesis: Genesis, blocks: list[Bl
 
 
 @pytest.mark.parametrize(
-    "field", ["chain", "height", "previous", "time_ms", "proposer", "transactions_root", "state_digest"]
+    ("field", "expected"),
+    [
+        ("chain", "it belongs to another ledger"),
+        ("height", "it does not follow block 2"),
+        ("previous", "it does not follow block 2"),
+        ("time_ms", "time goes backwards"),
+        ("proposer", "do not lead to the state that the header commits to"),
+        ("transactions_root", "are not those that the header commits to"),
+        ("state_digest", "do not lead to the state that the header commits to"),
+    ],
 )
 def test_every_field_of_a_header_is_checked_even_if_it_is_sealed_anew(
-    genesis: Genesis, blocks: list[Block], field: str
+    genesis: Genesis, blocks: list[Block], field: str, expected: str
 ) -> None:
     """By the proposer itself, who has the key: what it cannot do is make the replay agree."""
     header = blocks[2].header
@@ -258,8 +267,20 @@ def test_every_field_of_a_header_is_checked_even_if_it_is_sealed_anew(
     changed = replace(header, **{field: other[field]})
     key = key_of("alpha") if field == "proposer" else key_of("organiser")
     forged = Block(changed, seal_block(changed, key, 0), blocks[2].transactions)
-    with pytest.raises(Tampered, match="block 3"):
+    with pytest.raises(Tampered, match=f"block 3: .*{expected}"):
         verify_ledger(genesis, [*blocks[:2], forged, *blocks[3:]])
+
+
+def test_a_block_of_a_proposer_who_is_nobody_or_has_left_is_found() -> None:
+    world = World.build()
+    world.accept("user", Leave())
+    world.accept("alpha", ChangeAddress("host:1"))
+    first, second = world.engine.blocks()
+    for name in ("user", "nobody"):
+        header = replace(second.header, proposer=name)
+        forged = Block(header, seal_block(header, key_of(name), 0), second.transactions)
+        expected = f"block 2: its proposer {name} is not an active participant"
+        verify_fails(world.engine.genesis, [first, forged], expected)
 
 
 @pytest.mark.parametrize(
@@ -504,16 +525,17 @@ def test_changed_receipts_are_found(file: Path) -> None:
     (stored,) = rows(file, "SELECT receipts FROM block WHERE height = 1")
     (receipt,) = decode(bytes(stored[0]), list[Receipt])  # type: ignore[arg-type]
     assert receipt.code == "not-active"
-    wrong: tuple[list[Receipt], ...] = (
-        [replace(receipt, code="", message="")],
-        [replace(receipt, message="another sentence")],
-        [replace(receipt, height=2)],
-        [],
-        [receipt, receipt],
+    other = "block 1, transaction 0: the stored receipt is not what the replay gives"
+    wrong: tuple[tuple[list[Receipt], str], ...] = (
+        ([replace(receipt, code="", message="")], other),
+        ([replace(receipt, message="another sentence")], other),
+        ([replace(receipt, height=2)], other),
+        ([], "block 1: 0 receipts for 1 transactions"),
+        ([receipt, receipt], "block 1: 2 receipts for 1 transactions"),
     )
-    for receipts in wrong:
+    for receipts, expected in wrong:
         change(file, "UPDATE block SET receipts = ? WHERE height = 1", encode(receipts))
-        tampered(file, "block 1")
+        tampered(file, expected)
 
 
 def test_an_entry_of_the_state_that_was_changed_added_or_removed_is_found(file: Path) -> None:

@@ -161,3 +161,18 @@ def test_masking_and_unmasking_hold_no_more_than_one_vector_besides_their_input(
         assert tracemalloc.get_traced_memory()[1] - before < 1.5 * x.nbytes
     finally:
         tracemalloc.stop()
+
+
+def test_the_shortest_vector_is_one_element_and_none_is_no_vector() -> None:
+    seed, pair = bytes(range(32)), (bytes(32), 1)
+    masked = mask_update(np.array([7], dtype=np.uint32), seed, [pair])
+    assert unmask_sum([masked], [seed], [pair], 1).tolist() == [7]
+    with pytest.raises(InvalidInput, match="vector length: expected 1 or more, found 0"):
+        unmask_sum([masked], [seed], [pair], 0)
+
+
+def test_a_stream_that_ends_early_or_late_is_named_with_what_is_missing() -> None:
+    with pytest.raises(InvalidInput, match="update 1: expected 12 bytes, 4 of them are missing"):
+        unmask_sum([io.BytesIO(bytes(8))], [bytes(32)], [], 3)
+    with pytest.raises(InvalidInput, match="update 1: expected 12 bytes, found more"):
+        unmask_sum([io.BytesIO(bytes(13))], [bytes(32)], [], 3)

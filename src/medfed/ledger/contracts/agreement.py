@@ -12,6 +12,9 @@ Rules:
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
 from msgspec.structs import replace
 
 from medfed.encoding import Record
@@ -38,7 +41,7 @@ class Attest(Record, tag_field="type", tag="attest"):
     """Name the outcome of the last released round: when there is no further update to carry it, or to stop early."""
 
     study: StudyId
-    round: int
+    round: Annotated[int, Meta(ge=-1)]
     base: Digest
     accepts: bool
     stop: bool

@@ -337,3 +337,11 @@ def test_who_has_left_the_consortium_is_left_out_of_a_new_attempt(run: Run) -> N
 def test_an_unknown_alignment_is_refused() -> None:
     world = World.build(FOUR)
     assert world.refuse("alpha", AdvanceAlignment(ID)) == "no-such-alignment"
+
+
+@pytest.mark.parametrize(("least", "goes_on"), [(2, True), (3, True), (4, False)])
+def test_exactly_the_least_number_of_hospitals_is_enough(least: int, goes_on: bool) -> None:
+    run = Run(World.build(FOUR))
+    run.world.accept("organiser", run.open(least=least))
+    run.committed(FOUR[:3]).advance()
+    assert (run.record.phase, run.record.code) == (("blinding", "") if goes_on else ("ended", "too-few-hospitals"))

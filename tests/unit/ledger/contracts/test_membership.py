@@ -175,6 +175,8 @@ def test_rule_4_more_than_two_thirds_of_the_others_replace_lost_keys(world: Worl
     world.accept("gamma", body)
     world.generations["delta"] = 1
     world.accept("delta", ChangeAddress("host:new"))
+    assert not [key for key in world.view.state.items() if key.startswith(b"key-replacement/")], "nothing is left open"
+    assert world.refuse("alpha", body) == "key-taken"
 
 
 def test_rule_4_neither_the_participant_itself_nor_one_without_a_vote_asks(world: World) -> None:
@@ -182,6 +184,12 @@ def test_rule_4_neither_the_participant_itself_nor_one_without_a_vote_asks(world
     assert world.refuse("delta", body) == "not-a-voter"
     assert world.refuse("user", body) == "not-a-voter"
     assert world.refuse("organiser", body) == "not-a-voter"
+
+
+def test_rule_4_keys_that_are_not_proven_or_were_in_use_replace_nothing(world: World) -> None:
+    body = world.replacement("delta", 1)
+    assert world.refuse("alpha", replace(body, proof=world.replacement("gamma", 1).proof)) == "bad-key-proof"
+    assert world.refuse("alpha", replace(body, signing_key=key_of("beta").public)) == "key-taken"
 
 
 def test_rule_4_askers_for_different_keys_do_not_add_up(world: World) -> None:
