@@ -61,13 +61,16 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="medfed")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, on standard error.")
-def cli(verbose: bool) -> None:
+@click.option(
+    "--log-json", is_flag=True, envvar="MEDFED_LOG_JSON", help="The same, one JSON object a line (MEDFED_LOG_JSON=1)."
+)
+def cli(verbose: bool, log_json: bool) -> None:
     """Hospitals train diagnosis models together, without a server and without giving up a record.
 
     Exit codes: 2 your input is wrong, 3 a rule said no, 4 not now, 5 tampered.
     """
-    if verbose:
-        _start_logging()
+    if verbose or log_json:
+        _start_logging(as_json=log_json)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -97,20 +100,36 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _start_logging() -> None:
+def _start_logging(*, as_json: bool) -> None:
     import logging
 
     known = set(vars(logging.makeLogRecord({})))
 
-    class Formatter(logging.Formatter):
+    def fields(record: logging.LogRecord) -> dict[str, str]:
+        return {key: str(value) for key, value in vars(record).items() if key not in known and key not in _LINE}
+
+    class Lines(logging.Formatter):
         """The line with its structured fields behind it."""
 
         def format(self, record: logging.LogRecord) -> str:
-            extra = " ".join(f"{k}={v}" for k, v in vars(record).items() if k not in known and k not in _LINE)
+            extra = " ".join(f"{key}={value}" for key, value in fields(record).items())
             return f"{super().format(record)} {extra}".rstrip()
 
+    class JsonLines(logging.Formatter):
+        """One object a line, for whatever collects logs."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            import json
+            from datetime import UTC, datetime
+
+            time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            line = {"time": time, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+            if record.exc_info:
+                line["exception"] = self.formatException(record.exc_info)
+            return json.dumps(fields(record) | line)
+
     handler = logging.StreamHandler()
-    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if as_json else Lines("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

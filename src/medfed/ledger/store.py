@@ -120,10 +120,15 @@ class LedgerStore:
         with self.reading():
             rows = self._connection.execute("SELECT key, value FROM state")
             state = State({_stored_bytes(key, self.path): _stored_bytes(value, self.path) for key, value in rows})
+            return state, self.tip()
+
+    def tip(self) -> Tip:
+        """The stored tip alone, as it was last committed."""
+        with _translated(self.path):
             row = self._connection.execute("SELECT header FROM block ORDER BY height DESC LIMIT 1").fetchone()
         if row is None:
-            return state, genesis_tip(self.genesis)[1]
-        return state, tip_after(_decode_stored(row[0], Header, f"{self.path}: the last header"))
+            return genesis_tip(self.genesis)[1]
+        return tip_after(_decode_stored(row[0], Header, f"{self.path}: the last header"))
 
     def view(self) -> StateView:
         """The stored state as a view: what reading commands show. `verify_store` is what checks it."""

@@ -29,6 +29,7 @@ from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
 from medfed.ledger.store import reading
 from medfed.node.blob_server import BlobServer
+from medfed.node.local_api import LocalApi, Running
 from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
 from medfed.node.returning import Return, forget_restored, restored_ms
 
@@ -81,6 +82,7 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         if agent is not None:
             agent.start()
         mine = keys.public
+        api = _local_api(site, file, engine, agent)
         try:
             while not stop.wait(_WATCH_SECONDS) and not _has_new_keys(site, engine, mine):
                 engine.check_alive()
@@ -91,8 +93,9 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         finally:
             if agent is not None:
                 agent.stop()
-            if blobs is not None:
-                blobs.close()
+            for server in (api, blobs):
+                if server is not None:
+                    server.close()
     finally:
         engine.close()
 
@@ -122,6 +125,18 @@ def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine
     blobs = DirectoryBlobs(own_blobs(site))
     room = BlobRoom(blobs, file.blobs_limit_mib << 20, lambda: index.spent(engine.view()))
     return BlobServer(file.blobs_listen, keys, blobs, engine.view, index, room=room)
+
+
+def _local_api(site: Path, file: NodeFile, engine: CometEngine, agent: Supervisor | None) -> LocalApi | None:
+    if not file.api_listen:
+        return None
+    try:
+        return LocalApi(
+            file.api_listen, site, lambda: Running(engine.supervisor.starts, 0 if agent is None else agent.starts)
+        )
+    except Unavailable as error:
+        log.error("%s; the node goes on without it", error)  # a port that is taken is no reason to stop a ledger
+        return None
 
 
 def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:

@@ -43,6 +43,8 @@ class NodeFile(Record):
     outgoing_only: bool = False
     """Nobody can call this node, as behind a firewall that lets only outgoing connections through: it calls its peers,
     and listens nowhere. Another hospital passes on what it sends."""
+    api_listen: str = ""
+    """Host and port on the loopback for health, figures and status; empty: nobody asks this node. See `local_api`."""
 
 
 def node_directory(site: Path) -> Path:
@@ -88,7 +90,7 @@ def check_node_file(file: NodeFile, where: str) -> None:
     Raises:
         InvalidInput: one is not what was expected.
     """
-    fields = ("listen", "external", "blobs_listen", "blobs_external")
+    fields = ("listen", "external", "blobs_listen", "blobs_external", "api_listen")
     for field, text in ((name, getattr(file, name)) for name in fields):
         if (field == "listen" or text) and not _is_address(text, _LISTEN):
             raise InvalidInput(f"{where}: {field}: expected host:port, found {text[:80]!r}")
@@ -113,6 +115,7 @@ def save_node_file(site: Path, file: NodeFile) -> None:
         f"blobs_limit_mib = {file.blobs_limit_mib}                # most room for blobs; 0: no limit\n"
         f"outgoing_only = {str(file.outgoing_only).lower()}      # true: nobody can call this node\n"
         f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
+        f'api_listen = "{file.api_listen}"     # health, figures and status, for this machine only\n'
         f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"
     )
     path = site / "node.toml"

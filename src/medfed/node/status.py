@@ -49,7 +49,7 @@ def node_status(site: Path) -> NodeStatus:
         InvalidInput: no node here. Tampered, Unavailable: as the ledger file says.
     """
     with reading(ledger_path(site)) as store:
-        tip, genesis = store.load_state()[1], store.genesis
+        tip, genesis = store.tip(), store.genesis
     consensus: dict[str, Any] = {}
     peers: tuple[str, ...] = ()
     problem = ""
@@ -85,7 +85,7 @@ def last_votes(site: Path) -> tuple[Height, CommitProof]:
         Unavailable: the node does not run, or has no block yet.
     """
     with reading(ledger_path(site)) as store:
-        tip = store.load_state()[1]
+        tip = store.tip()
         last = next(store.blocks(tip.height), None) if tip.height else None
     if last is None:
         raise Unavailable(f"{site}: there is no block yet, and so no votes")

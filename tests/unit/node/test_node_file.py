@@ -17,6 +17,7 @@ PEER = "ab" * 20 + "@hospital.example:26656"
     [
         NodeFile("127.0.0.1:26656"),
         NodeFile("127.0.0.1:0", outgoing_only=True),
+        NodeFile("127.0.0.1:0", api_listen="127.0.0.1:26690"),
         NodeFile(
             "0.0.0.0:1",
             (PEER, "00" * 20 + "@[2001:db8::1]:65535"),
