@@ -2,6 +2,6 @@
 
 from medfed.blobs.directory import DirectoryBlobs
 from medfed.blobs.memory import MemoryBlobs
-from medfed.blobs.store import BlobStore, PartsStore
+from medfed.blobs.store import BlobStore
 
-__all__ = ["BlobStore", "DirectoryBlobs", "MemoryBlobs", "PartsStore"]
+__all__ = ["BlobStore", "DirectoryBlobs", "MemoryBlobs"]

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 from medfed.identifiers import Digest
 
-__all__ = ["BlobStore", "PartsStore"]
+__all__ = ["BlobStore"]
 
 
 class BlobStore(Protocol):
@@ -18,6 +18,15 @@ class BlobStore(Protocol):
 
     def put(self, data: bytes | memoryview) -> Digest:
         """Keep `data` (durably, if the store is durable) and return its digest. Twice is harmless.
+
+        Raises:
+            InvalidInput: the store may not be written to.
+            Unavailable: there is no room, or the device fails.
+        """
+        ...
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together and return its digest. If a part raises, nothing is kept.
 
         Raises:
             InvalidInput: the store may not be written to.
@@ -61,17 +70,4 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[Digest]:
         """The digests of all blobs, in ascending order."""
-        ...
-
-
-class PartsStore(BlobStore, Protocol):
-    """A store that takes blobs too long to be held."""
-
-    def put_parts(self, parts: Iterable[bytes]) -> Digest:
-        """Keep the blob that `parts` make together and return its digest. If a part raises, nothing is kept.
-
-        Raises:
-            InvalidInput: the store may not be written to.
-            Unavailable: there is no room, or the device fails.
-        """
         ...

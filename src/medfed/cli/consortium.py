@@ -27,7 +27,14 @@ for _command in (convene, accept, found, join, invite, *COMMANDS):
 @click.option("--hospital", "hospitals", type=PATH, multiple=True, required=True, metavar="SITE", help="Repeat.")
 @click.option("--organiser", "organisers", type=PATH, multiple=True, metavar="SITE", help="Proposes studies.")
 @click.option("--auditor", "auditors", type=PATH, multiple=True, metavar="SITE", help="Looks on.")
-@click.option("--aggregator", "aggregators", type=PATH, multiple=True, metavar="SITE", help="Adds encrypted updates.")
+@click.option(
+    "--aggregator",
+    "aggregators",
+    type=PATH,
+    multiple=True,
+    metavar="SITE",
+    help="Adds or opens updates.",
+)
 @click.option("--difficulty", type=click.IntRange(0, 24), default=0, show_default=True, help="Proof of work, in bits.")
 @as_json
 def init(

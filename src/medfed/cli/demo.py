@@ -20,7 +20,7 @@ from medfed.errors import Refused
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @click.option(
     "--protection",
-    type=click.Choice(["masked", "homomorphic"]),
+    type=click.Choice(["masked", "homomorphic", "sealed"]),
     default="masked",
     show_default=True,
     help="How updates are protected; homomorphic needs medfed[he].",
@@ -34,7 +34,7 @@ def demo(
     resume: bool,
     network: bool,
     no_report: bool,
-    protection: Literal["masked", "homomorphic"],
+    protection: Literal["masked", "homomorphic", "sealed"],
     as_json: bool,
 ) -> None:
     """Four hospitals train a heart-disease model together, on 920 real patients."""

@@ -330,7 +330,8 @@ def _show(facts: dict[str, Any]) -> None:
             click.echo(f"{label:9} {', '.join(names)}")
     if (held := facts["offices"]) is not None:
         click.echo(f"key       {held.key_holder}: {held.key.hex() if held.key else 'none published'}")
-        click.echo(f"adding    {', '.join(held.aggregators)}")
+        doing = "opening" if held.key_holder in held.aggregators else "adding"
+        click.echo(f"{doing:9} {', '.join(held.aggregators)}")
         for vote in held.votes:
             click.echo(f"vote      {vote.voter}: {vote.successor} follows {vote.leaves}")
     for model in facts["models"]:

@@ -27,6 +27,7 @@ FILES: Final[dict[Name, str]] = {
 PROTECTIONS: Final[dict[Mode, Protection]] = {
     "masked": Protection(),
     "homomorphic": Protection("homomorphic", "key-holder", ("aggregator",)),
+    "sealed": Protection("sealed", aggregators=("aggregator",)),
 }
 """What the demo can show, with the office holders that each needs."""
 CAUTION: Final = "Research data from 1988, shown to explain how MedFed works. Not for the care of patients."

@@ -84,9 +84,10 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
 
 def protection_of(root: Path) -> Mode:
     """How the demo that was begun in a directory protects its updates: whose sites are there."""
+    everybody = {name for protection in PROTECTIONS.values() for name in office_holders(protection)}
+    there = tuple(sorted(name for name in everybody if (root / "sites" / name).is_dir()))
     for mode, protection in PROTECTIONS.items():
-        holders = office_holders(protection)
-        if holders and all((root / "sites" / name).is_dir() for name in holders):
+        if office_holders(protection) == there:
             return mode
     return "masked"
 

@@ -97,7 +97,7 @@ def write_site_file(site: Path, file: str) -> None:
     with as_file(files("medfed.demo").joinpath("data", file)) as path:
         (site / "patients.csv").write_bytes(path.read_bytes())
     columns = ", ".join(f'"{column}"' for column in COLUMNS)
-    consent = '[[consent.rule]]\ndecision = "approve"\nprotections = ["masked", "homomorphic"]\n'
+    consent = '[[consent.rule]]\ndecision = "approve"\nprotections = ["masked", "homomorphic", "sealed"]\n'
     text = f'[data]\nfile = "patients.csv"\ncolumns = [{columns}]\n\n{consent}'
     (site / "site.toml").write_text(text, encoding="utf-8")
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.hospital import aggregation
-from medfed.hospital.duties import choosing, confirming, updating
+from medfed.hospital.duties import choosing, confirming, sealing, updating
 from medfed.hospital.duties.adding import AddCiphertexts
+from medfed.hospital.duties.aggregating import AggregateUpdates
 from medfed.hospital.duties.encrypting import SubmitEncryptedUpdate
 from medfed.hospital.duties.opening import OpenSum
 from medfed.ledger.engines.embedded import EmbeddedEngine
@@ -27,12 +28,15 @@ CALLS: Final[Calls] = (
     (SubmitEncryptedUpdate, "_encrypted", "encryption"),
     (AddCiphertexts, "perform", "encryption"),
     (OpenSum, "perform", "encryption"),
+    (sealing, "seal_update", "encryption"),
+    (AggregateUpdates, "perform", "encryption"),
     (aggregation, "unmask_sum", "encryption"),
     (confirming, "make_escrow", "encryption"),
     (EmbeddedEngine, "submit", "ledger"),
     (EmbeddedEngine, "view", "ledger"),
 )
-"""Training with statistics and evaluation; masking and escrow, or encrypting, adding and opening; the engine."""
+"""Training with statistics and evaluation; masking and escrow, encrypting, adding and opening, or sealing and
+aggregating; the engine."""
 
 
 class Stopwatch:

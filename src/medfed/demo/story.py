@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medfed.federation.metrics import Proportion
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Mode, Plan
 from medfed.federation.plan_check import check_plan
 from medfed.federation.prepared import PreparedData
 from medfed.identifiers import Name
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Story"]
 
+HOW: Final[dict[Mode, str]] = {"masked": "masked", "homomorphic": "encrypted", "sealed": "sealed"}
 _FEW: Final = 20
 """Healthy or ill patients below which a hospital's accuracy says little."""
 
@@ -66,11 +67,16 @@ class Story:
         self.title("They agree on a plan")
         self.say(plan.purpose.title)
         self.say(f"{check.inputs} inputs, {plan.training.rounds} rounds of {plan.training.local.steps} local steps")
-        how = "masked" if plan.protection.mode == "masked" else "encrypted"
-        self.say(f"a hospital sends {check.bytes_sent:,} bytes in all, {how}: only sums become known")
+        how = HOW[plan.protection.mode]
+        known = "the aggregator reads each, the others sums" if how == "sealed" else "only sums become known"
+        self.say(f"a hospital sends {check.bytes_sent:,} bytes in all, {how}: {known}")
         if plan.protection.aggregators is not UNSET:
-            adding = " and ".join(plan.protection.aggregators)
-            self.say(f"{adding} adds what it cannot read; {plan.protection.key_holder} opens the sum, and only the sum")
+            names = " and ".join(plan.protection.aggregators)
+            self.say(
+                f"{names} opens every update, checks it, and publishes what it makes of all"
+                if how == "sealed"
+                else f"{names} adds what it cannot read; {plan.protection.key_holder} opens the sum, and only the sum"
+            )
 
     def progress(self, study: Study, plan: Plan) -> None:
         """Where the study is; one line that changes on a terminal, a line a phase elsewhere."""
@@ -127,7 +133,7 @@ class Story:
         study = result.study
         tip = study.ledger.view.tip
         self.title("What it cost and earned")
-        how = "masked" if place.plan.protection.mode == "masked" else "encrypted"
+        how = HOW[place.plan.protection.mode]
         for name, points in study.rewards.items():
             self.say(f"{name:12} {points:5} points, {result.bytes_sent[name]:>8,} bytes of {how} updates")
         self.say(f"ledger       {tip.height} blocks, {result.ledger_bytes:,} bytes of transactions")

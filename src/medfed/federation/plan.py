@@ -40,9 +40,18 @@ from medfed.federation.data_format import (
 from medfed.federation.data_format import (
     Target as Target,
 )
+from medfed.federation.robust import RobustStrategy
 from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.labelling_terms import LabellingTerms, VoteNoise, stages_of
-from medfed.ledger.contracts.terms import MAX_AGGREGATORS, CiphertextTerms, Deadlines, RewardPolicy, Step, Terms
+from medfed.ledger.contracts.terms import (
+    MAX_AGGREGATORS,
+    CiphertextTerms,
+    Deadlines,
+    RewardPolicy,
+    SealedTerms,
+    Step,
+    Terms,
+)
 from medfed.models.dataset import Task
 from medfed.models.settings import ClassifierModel, LocalTraining, MlpModel, ModelSettings
 from medfed.privacy.dp_sum import LatticeChoice
@@ -97,7 +106,7 @@ class Training(Record, frozen=True):
     """A fall of the federated validation score by more than this rejects the aggregate."""
 
 
-Mode = Literal["masked", "homomorphic"]
+Mode = Literal["masked", "homomorphic", "sealed"]
 
 
 class Protection(Record, frozen=True):
@@ -107,7 +116,17 @@ class Protection(Record, frozen=True):
     key_holder: Name | UnsetType = UNSET
     """homomorphic: who has the key that opens sums, and nothing but sums; never an aggregator."""
     aggregators: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=MAX_AGGREGATORS)] | UnsetType = UNSET
-    """homomorphic: who adds ciphertexts; with several, all must come to the same sum."""
+    """homomorphic: who adds ciphertexts; with several, all must come to the same sum. sealed: the one who opens all."""
+    aggregation: RobustStrategy | UnsetType = UNSET
+    """sealed: what the aggregator makes of the updates; without it their weighted mean."""
+
+    @property
+    def sealed_terms(self) -> SealedTerms | UnsetType:
+        """The contract's side of it; unset where nothing is sealed."""
+        if self.mode != "sealed" or self.aggregators is UNSET:
+            return UNSET
+        chosen = RobustStrategy() if self.aggregation is UNSET else self.aggregation
+        return SealedTerms(self.aggregators[0], chosen.faulty if chosen.kind == "multi-krum" else 0)
 
     @property
     def ciphertext_terms(self) -> CiphertextTerms | UnsetType:
@@ -326,4 +345,5 @@ class Plan(Record, frozen=True):
             rewards=self.rewards,
             labelling=labelling.terms if isinstance(labelling, Labelling) else UNSET,
             ciphertexts=self.protection.ciphertext_terms,
+            sealed=self.protection.sealed_terms,
         )

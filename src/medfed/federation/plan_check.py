@@ -15,10 +15,12 @@ from medfed.federation.labelling_check import labelling_entries, labelling_revea
 from medfed.federation.noise_check import noise_reveals, noise_warnings
 from medfed.federation.plan import Labelling, Plan, TrainingNoise, Weighing
 from medfed.federation.plan_rules import update_elements, verify_plan
+from medfed.federation.robust import RobustStrategy
 from medfed.federation.study import round_manifest
 from medfed.homomorphic import Layout, envelope_size
 from medfed.identifiers import Digest
 from medfed.secure_sum.manifest import Entry
+from medfed.secure_sum.sealed import sealed_length
 
 __all__ = ["PlanCheck", "RoundCost", "check_plan"]
 
@@ -43,6 +45,17 @@ _PHASES: Final = (
 _ENCRYPTED_PHASES: Final = {
     "keying": "for the key holder to publish a key",
     "reveal": "to add what is encrypted, and as long again to open the sum, in each round",
+}
+_MADE: Final = {
+    "fedavg": "weighted mean",
+    "median": "median, coordinate by coordinate",
+    "trimmed-mean": "mean without the largest and smallest, coordinate by coordinate",
+    "multi-krum": "mean over those nearest to each other, with the names of the others",
+    "norm-clipping": "weighted mean after long ones are shortened, with the names of those",
+}
+_SEALED_PHASES: Final = {
+    "keying": "for the aggregator to issue session keys",
+    "reveal": "for the aggregator to publish what it makes of the updates, in each round",
 }
 
 
@@ -133,7 +146,8 @@ def _warned(plan: Plan, rounds: tuple[RoundCost, ...]) -> list[str]:
 
 
 def _what(plan: Plan, phase: str, masked: str) -> str:
-    return _ENCRYPTED_PHASES.get(phase, masked) if plan.protection.mode == "homomorphic" else masked
+    others = {"masked": {}, "homomorphic": _ENCRYPTED_PHASES, "sealed": _SEALED_PHASES}
+    return others[plan.protection.mode].get(phase, masked)
 
 
 def _rounds(plan: Plan, others: int) -> tuple[RoundCost, ...]:
@@ -156,6 +170,8 @@ def _cost(plan: Plan, kind: Literal["statistics", "training", "evaluation"], cou
     plain = manifest.length * ELEMENT_BYTES
     if plan.protection.mode == "homomorphic":
         return RoundCost(kind, count, manifest.entries, envelope_size(Layout(others + 1, manifest.length)), plain)
+    if plan.protection.mode == "sealed":
+        return RoundCost(kind, count, manifest.entries, sealed_length(manifest.length), plain)
     return RoundCost(kind, count, manifest.entries, plain, plain * others)
 
 
@@ -168,10 +184,13 @@ def _reveals(plan: Plan) -> list[str]:
         adding = " or ".join(plan.protection.aggregators)
         others = f"more than {quorum - 2} of the others pool what they know"
         unless = f"{plan.protection.key_holder} and {adding} work together, or {others}"
+    whom = f"Of everything below only sums over at least {quorum} hospitals become known, never one hospital's own "
+    whom += f"numbers, unless {unless}."
+    if plan.protection.mode == "sealed":
+        whom = _sealed_words(plan)
     return [
         "To every participant, on enrolling: the number of its training rows, and a salted digest of their list.",
-        f"Of everything below only sums over at least {quorum} hospitals become known, never one hospital's own "
-        f"numbers, unless {unless}.",
+        whom,
         *_statistics_words(plan),
         f"In each of {plan.training.rounds} training rounds: the weighted mean change of "
         f"{update_elements(plan)} model coordinates, each at most {plan.training.clip:g}; how many coordinates "
@@ -179,6 +198,16 @@ def _reveals(plan: Plan) -> list[str]:
         f"Once, at the end, over test patients: {_evaluation_words(plan)}.",
         "The sums are exact: no noise is added. Counts of very few patients may point to persons.",
     ]
+
+
+def _sealed_words(plan: Plan) -> str:
+    aggregators = () if plan.protection.aggregators is UNSET else plan.protection.aggregators
+    chosen = RobustStrategy() if plan.protection.aggregation is UNSET else plan.protection.aggregation
+    return (
+        f"To {' and '.join(aggregators)}: every hospital's own numbers of everything below, in each round. The others "
+        f"learn sums over at least {plan.participation.quorum} hospitals, and of model changes their "
+        f"{_MADE[chosen.kind]}."
+    )
 
 
 def _statistics_words(plan: Plan) -> list[str]:

@@ -32,6 +32,7 @@ from medfed.federation.plan import (
     Weighing,
 )
 from medfed.federation.private_training import noise_problems
+from medfed.federation.sealed_rules import sealed_problems
 from medfed.federation.weighing import MAX_COUNTS, counts_length, value_columns
 from medfed.models.learner import learner_for
 from medfed.models.settings import CoxModel, DetectorModel, MlpModel, ModelSettings
@@ -174,10 +175,13 @@ def _participation(plan: Plan) -> Iterator[Problem]:
 
 def _protection(plan: Plan) -> Iterator[Problem]:
     protection = plan.protection
+    fields = {"masked": (), "homomorphic": ("key_holder", "aggregators"), "sealed": ("aggregators", "aggregation")}
+    for name in ("key_holder", "aggregators", "aggregation"):
+        if getattr(protection, name) is not UNSET and name not in fields[protection.mode]:
+            yield Problem(f"protection.{name}", f"has no meaning where updates are {protection.mode}")
+    if protection.mode == "sealed":
+        yield from _sealed(plan)
     if protection.mode != "homomorphic":
-        for name in ("key_holder", "aggregators"):
-            if getattr(protection, name) is not UNSET:
-                yield Problem(f"protection.{name}", f"has no meaning where updates are {protection.mode}")
         return
     if isinstance(plan.labelling, Labelling):
         yield Problem("protection.mode", "histograms of votes are masked; a labelling study cannot be homomorphic")
@@ -187,6 +191,11 @@ def _protection(plan: Plan) -> Iterator[Problem]:
         yield Problem("protection.aggregators", "missing; homomorphic protection needs somebody who adds")
     if protection.key_holder is not UNSET and protection.aggregators is not UNSET:
         yield from _offices(plan, protection.key_holder, protection.aggregators)
+
+
+def _sealed(plan: Plan) -> Iterator[Problem]:
+    for path, sentence in sealed_problems(plan):
+        yield Problem(path, sentence)
 
 
 def _offices(plan: Plan, key_holder: str, aggregators: tuple[str, ...]) -> Iterator[Problem]:

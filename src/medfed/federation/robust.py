@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
 
-__all__ = ["Aggregated", "RobustStrategy", "aggregate_updates"]
+__all__ = ["Aggregated", "RobustStrategy", "aggregate_updates", "least_hospitals"]
 
 Array = NDArray[np.float64]
 _CHUNK: Final = 1 << 18
@@ -80,6 +80,11 @@ def aggregate_updates(
     outliers = tuple((finite[at], "outlier") for at in range(len(rows)) if at not in chosen)
     update = _mean([rows[at] for at in chosen], np.ones(len(chosen)))
     return Aggregated(update, tuple(sorted((*left_out, *outliers))), ())
+
+
+def least_hospitals(strategy: RobustStrategy) -> int:
+    """How many hospitals the strategy needs."""
+    return {"trimmed-mean": 2 * strategy.faulty + 1, "multi-krum": 2 * strategy.faulty + 3}.get(strategy.kind, 1)
 
 
 def _mean(rows: Sequence[NDArray[Any]], weights: Array) -> Array:
@@ -165,7 +170,7 @@ def _check(updates: Sequence[NDArray[Any]], weights: Sequence[float]) -> None:
 
 
 def _check_enough(strategy: RobustStrategy, hospitals: int) -> None:
-    least = {"trimmed-mean": 2 * strategy.faulty + 1, "multi-krum": 2 * strategy.faulty + 3}.get(strategy.kind, 1)
+    least = least_hospitals(strategy)
     if hospitals < least:
         raise InvalidInput(
             f"aggregation: {strategy.kind} with {strategy.faulty} poisoned needs {least} hospitals, found {hospitals}"

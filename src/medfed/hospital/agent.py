@@ -15,6 +15,7 @@ from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavaila
 from medfed.hospital.alignment_state import forget_alignment
 from medfed.hospital.dealings import Dealings
 from medfed.hospital.duties.adding import AddCiphertexts
+from medfed.hospital.duties.aggregating import AggregateUpdates, IssueKeys
 from medfed.hospital.duties.aligning import ALIGNMENT_DUTIES
 from medfed.hospital.duties.attesting import AttestOutcome, RegisterModel
 from medfed.hospital.duties.confirming import ConfirmProposedSurvivors
@@ -23,6 +24,7 @@ from medfed.hospital.duties.joining import AnswerProposal, EnrolInStudy
 from medfed.hospital.duties.keying import ConfirmKeys, SealSecrets
 from medfed.hospital.duties.opening import OpenSum, PublishKey
 from medfed.hospital.duties.revealing import RevealOwedShares, RevealOwnSeeds
+from medfed.hospital.duties.sealing import ConfirmSealedSurvivors, DisputeWrongAggregate, SubmitSealedUpdate
 from medfed.hospital.duties.updating import SubmitMaskedUpdate
 from medfed.hospital.duties.waiting import AdvanceDeadline, RejoinStudy, ResumePaused
 from medfed.hospital.outbox import Outbox
@@ -54,6 +56,11 @@ DUTIES: Final[tuple[Duty, ...]] = (
     SubmitEncryptedUpdate(),
     ConfirmEncrypted(),
     NoteEncryptedRelease(),
+    SubmitSealedUpdate(),
+    ConfirmSealedSurvivors(),
+    DisputeWrongAggregate(),
+    IssueKeys(),
+    AggregateUpdates(),
     PublishKey(),
     AddCiphertexts(),
     OpenSum(),
@@ -74,6 +81,8 @@ _NEEDS_MEMORY: Final = (
     "submit-encrypted-update",
     "confirm-ciphertext",
     "open-sum",
+    "submit-sealed-update",
+    "confirm-sealed",
 )
 """Duties that a vault must not do in a round of which it may have forgotten something."""
 

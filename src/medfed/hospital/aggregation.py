@@ -16,14 +16,16 @@ from medfed.encoding import decode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan, TrainingNoise
+from medfed.federation.sealed_aggregate import EXAMPLES
 from medfed.federation.study import Outcome, absorb, absorb_implausible, initial_state, round_manifest
 from medfed.hospital.votes_round import absorb_votes, votes_manifest
 from medfed.identifiers import StudyId
+from medfed.ledger.contracts.aggregates import aggregate
 from medfed.ledger.contracts.ciphertexts import decryption
-from medfed.ledger.contracts.offices import is_encrypted
+from medfed.ledger.contracts.offices import is_masked, is_sealed
 from medfed.ledger.contracts.reveals import Seeds, seeds
 from medfed.ledger.contracts.rounds import Round, round_record
-from medfed.ledger.contracts.studies import Study, capped_examples, proposed_plan, study_record
+from medfed.ledger.contracts.studies import Study, capped_examples, enrolment, proposed_plan, study_record
 from medfed.ledger.contracts.updates import Submission, submission
 from medfed.ledger.state import Reader
 from medfed.secure_sum import Manifest, decode_sum, decode_update, implausible_entries, mask_sign, unmask_sum
@@ -72,14 +74,16 @@ def manifest_of(reader: Reader, plan: Plan, record: Round) -> Manifest:
 
 
 def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> NDArray[np.uint32]:
-    """Σ x_i over the survivors of a released round, modulo 2^32: uint32 [manifest length]; unmasked or as decrypted.
+    """Σ x_i over the survivors of a released round, modulo 2^32: uint32 [manifest length].
+
+    Unmasked here, or as the key holder has decrypted it, or what the aggregator of sealed updates has made of them.
 
     Raises:
         Unavailable: a survivor's blob is not here, or its copy here is damaged. Tampered: the ledger lacks what a
-            released round must have. InvalidInput: the key holder published something that is no such total.
+            released round must have. InvalidInput: an office holder published something that is no such total.
     """
-    if is_encrypted(study):
-        return _decrypted_total(reader, study, plan, record, blobs)
+    if not is_masked(study):
+        return _published_total(reader, study, plan, record, blobs)
     submissions: list[Submission] = []
     opened: list[Seeds] = []
     for name in record.survivors:
@@ -127,7 +131,7 @@ def absorb_round(
     try:
         sums = released_sum(reader, study, plan, record, blobs)
     except InvalidInput:
-        if not is_encrypted(study):  # under masks all survivors have checked every length
+        if is_masked(study):  # under masks all survivors have checked every length
             raise
         return absorb_implausible(plan, state, record.kind, record.number)
     if record.kind == "votes":
@@ -135,6 +139,8 @@ def absorb_round(
     weights = weight_of_survivors(reader, study, record)
     if isinstance(plan.noise, TrainingNoise):  # the noise may pass the clip
         return absorb(plan, state, record.kind, record.number, sums, weights)
+    if is_sealed(study) and not _counts_all_examples(reader, study, record, sums):
+        return absorb_implausible(plan, state, record.kind, record.number)
     if implausible_entries(round_manifest(plan, record.kind), sums, weights, len(study.roster)):
         return absorb_implausible(plan, state, record.kind, record.number)
     return absorb(plan, state, record.kind, record.number, sums, weights)
@@ -158,11 +164,20 @@ def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore) -> Learnin
     return state
 
 
-def _decrypted_total(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> NDArray[np.uint32]:
-    found = decryption(reader, study.study, record.number, record.attempt)
+def _counts_all_examples(reader: Reader, study: Study, record: Round, sums: dict[str, NDArray[Any]]) -> bool:
+    """Whether a statistics round is over as many rows as its survivors have enrolled with: nobody was left out."""
+    if EXAMPLES not in sums:
+        return True
+    enrolled = [enrolment(reader, study.study, name) for name in record.survivors]
+    return int(sums[EXAMPLES][0]) == sum(entry.examples for entry in enrolled if entry is not None)
+
+
+def _published_total(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> NDArray[np.uint32]:
+    published = aggregate if is_sealed(study) else decryption
+    found = published(reader, study.study, record.number, record.attempt)
     length = round_manifest(plan, record.kind).length
     if found is None:
-        raise Tampered(f"round {record.number}: released without a decryption")
+        raise Tampered(f"round {record.number}: released without a published total")
     try:
         if found.length != 4 * length or blobs.size(found.total) != found.length:
             raise InvalidInput(f"round {record.number}: expected a total of {length} elements")

@@ -58,7 +58,7 @@ class Decision(Record):
     code: str = ""
 
 
-APPROVE_ALL = ConsentPolicy(rules=(ConsentRule("approve", protections=("masked", "homomorphic")),))
+APPROVE_ALL = ConsentPolicy(rules=(ConsentRule("approve", protections=("masked", "homomorphic", "sealed")),))
 """For simulations and demonstrations: join everything."""
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from medfed.blobs import BlobStore, PartsStore
+from medfed.blobs import BlobStore
 from medfed.crypto import SALT_BYTES, Entropy, SealingKey, equal, seal
 from medfed.crypto.streams import decrypt_chunks, encrypt_chunks, encrypted_length
 from medfed.encoding import encode
@@ -65,7 +65,7 @@ def deliver_file(
     chain: Digest,
     request: DataRequest,
     receiver_key: bytes,
-    blobs: PartsStore,
+    blobs: BlobStore,
     entropy: Entropy,
 ) -> tuple[DeliverData, bytes]:
     """Encrypt the file for one request into a blob; the body to send, and the content key for the owner's vault.

@@ -10,23 +10,27 @@ import logging
 from typing import Final
 
 from medfed.encoding import Record, digest_of
+from medfed.errors import InvalidInput
 from medfed.federation.acceptance import fallback_of
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.prepared import cases_root
+from medfed.federation.sealed_aggregate import own_numbers_doubt
 from medfed.federation.strategies.memory import Memory
 from medfed.federation.study import initial_local_memory, initial_state
-from medfed.hospital.aggregation import CLOSED, absorb_round, plan_of
+from medfed.hospital.aggregation import CLOSED, absorb_round, manifest_of, plan_of, unmasked_total
 from medfed.hospital.site import Progress, Site
-from medfed.identifiers import Digest, Name, StudyId
+from medfed.identifiers import Code, Digest, Name, StudyId
+from medfed.ledger.contracts.offices import is_sealed
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study
 from medfed.ledger.contracts.terms import RoundKind
 from medfed.ledger.engine import StateView
 from medfed.models.parameters import Parameters
-from medfed.secure_sum import ratchet
+from medfed.secure_sum import decode_update, ratchet
 
 __all__ = [
+    "AggregateDoubt",
     "AttemptRecord",
     "ChosenVector",
     "PairSecretStore",
@@ -40,6 +44,18 @@ __all__ = [
     "vector_key",
 ]
 
+_SECRET_PARTS: Final = (
+    "pairs",
+    "drawn",
+    "private",
+    "vector",
+    "attempt",
+    "checkpoint",
+    "encryption-key",
+    "opened-sum",
+    "session-keys",
+    "doubt",
+)
 log: Final = logging.getLogger("medfed.hospital")
 
 
@@ -69,6 +85,13 @@ class AttemptRecord(Record):
     blob: Digest
     survivors: Digest | None = None
     """The survivors that were signed; never two different ones."""
+
+
+class AggregateDoubt(Record):
+    """Why the aggregate of a round cannot be believed here."""
+
+    round: int
+    code: Code
 
 
 class Release(Record):
@@ -138,7 +161,7 @@ def follow(site: Site, view: StateView, study: Study) -> None:
 
 def forget_study_keys(site: Site, study: StudyId) -> None:
     """Delete what a study that has ended leaves: pair secrets, vectors and attempts, not its model or releases."""
-    for part in ("pairs", "drawn", "private", "vector", "attempt", "checkpoint", "encryption-key", "opened-sum"):
+    for part in _SECRET_PARTS:
         site.vault.delete_under(study_key(study, part))
     site.forget(study)
 
@@ -173,6 +196,7 @@ def _close(site: Site, view: StateView, study: Study, plan: Plan, progress: Prog
             for key in release_keys(site, plan, closed.kind, state):
                 site.vault.store(key, Release(closed.survivors))
         _keep_local_memory(site, study, closed, outcome.accepted)
+        _note_doubt(site, view, study, plan, closed)
         _ratchet_secrets(site, study, closed.number)
         site.vault.delete_under(study_key(study.study, "vector"))
         site.vault.delete_under(study_key(study.study, "attempt"))
@@ -186,6 +210,21 @@ def _keep_local_memory(site: Site, study: Study, closed: Round, accepted: bool) 
     counted = closed.phase == "released" and accepted and site.name in closed.survivors
     if chosen is not None and chosen.round == closed.number and counted:
         site.vault.put(study_key(study.study, "local-memory"), chosen.local_memory)
+
+
+def _note_doubt(site: Site, view: StateView, study: Study, plan: Plan, closed: Round) -> None:
+    """Compare what the aggregator of sealed updates published with this hospital's own vector, before that is gone."""
+    data = site.vault.get(vector_key(study.study))
+    if not is_sealed(study) or closed.phase != "released" or site.name not in closed.survivors or data is None:
+        return
+    manifest = manifest_of(view, plan, closed)
+    try:
+        total = unmasked_total(view, study, plan, closed, site.blobs)
+    except InvalidInput:  # everybody sees that, and rejects it
+        return
+    code = own_numbers_doubt(manifest, total, decode_update(data))
+    if code is not None:
+        site.vault.store(study_key(study.study, "doubt"), AggregateDoubt(closed.number, code))
 
 
 def _ratchet_secrets(site: Site, study: Study, number: int) -> None:

@@ -14,6 +14,13 @@ from medfed.crypto import SigningKey, is_valid_signature
 from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest, Height, Name, sha256
+from medfed.ledger.contracts.aggregates import (
+    ConfirmSealed,
+    DisputeAggregate,
+    IssueSessionKeys,
+    PublishAggregate,
+    ReportUpdates,
+)
 from medfed.ledger.contracts.agreement import Attest
 from medfed.ledger.contracts.alignment import CommitInputs, DeclineAlignment, OpenAlignment
 from medfed.ledger.contracts.alignment_blinding import (
@@ -112,6 +119,11 @@ Body = (
     | ReportCiphertexts
     | PublishDecryption
     | RefuseSum
+    | IssueSessionKeys
+    | ConfirmSealed
+    | PublishAggregate
+    | ReportUpdates
+    | DisputeAggregate
     | RegisterArtefact
     | WithdrawDataset
     | OfferDataset

@@ -22,6 +22,7 @@ from medfed.errors import InvalidInput, Outdated, Refused, Tampered
 from medfed.identifiers import Digest, Height, Name
 from medfed.ledger.block import Block, Header, has_work, is_sealed_by, transactions_root
 from medfed.ledger.contracts import (
+    aggregates,
     agreement,
     alignment,
     alignment_blinding,
@@ -128,6 +129,11 @@ _HANDLERS: Final[Mapping[type, Callable[[Overlay, Call, Any], None]]] = {
     ciphertexts.ReportCiphertexts: ciphertexts.apply_report_ciphertexts,
     ciphertexts.PublishDecryption: ciphertexts.apply_publish_decryption,
     ciphertexts.RefuseSum: ciphertexts.apply_refuse_sum,
+    aggregates.IssueSessionKeys: aggregates.apply_issue_session_keys,
+    aggregates.ConfirmSealed: aggregates.apply_confirm_sealed,
+    aggregates.PublishAggregate: aggregates.apply_publish_aggregate,
+    aggregates.ReportUpdates: aggregates.apply_report_updates,
+    aggregates.DisputeAggregate: aggregates.apply_dispute_aggregate,
     updates.SubmitUpdate: updates.apply_submit_update,
     survivors.ConfirmSurvivors: survivors.apply_confirm_survivors,
     survivors.ReportMissing: survivors.apply_report_missing,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from medfed.blobs import MemoryBlobs
@@ -76,6 +76,10 @@ class SiteBlobs:
         self._faults.damaged.discard((digest, self._name))
         self._effect("after blob")
         return digest
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together, as `put` does."""
+        return self.put(b"".join(parts))
 
     def get(self, digest: Digest) -> bytes:
         """The blob, if this site can have it."""

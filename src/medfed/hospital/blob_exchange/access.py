@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from medfed.identifiers import Digest, Height, Name, StudyId
 from medfed.ledger.block import Block
+from medfed.ledger.contracts.aggregates import PublishAggregate
 from medfed.ledger.contracts.alignment import alignment_record
 from medfed.ledger.contracts.alignment_blinding import PublishBlinded
 from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum, PublishDecryption
@@ -45,6 +46,7 @@ _NAMED: Final[Mapping[type, tuple[str, ...]]] = {
     PublishEncryptionKey: ("key",),
     PublishCiphertextSum: ("sum",),
     PublishDecryption: ("total",),
+    PublishAggregate: ("total",),
     PublishBlinded: ("blob",),
     RegisterArtefact: ("artefact", "card"),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -57,6 +57,10 @@ class PeerBlobs:
     def put(self, data: bytes | memoryview) -> Digest:
         """Keep a blob here; the others fetch it."""
         return self.local.put(data)
+
+    def put_parts(self, parts: Iterable[bytes]) -> Digest:
+        """Keep the blob that `parts` make together here; the others fetch it."""
+        return self.local.put_parts(parts)
 
     def get(self, digest: Digest) -> bytes:
         """The whole blob, fetched if it is not here or damaged.

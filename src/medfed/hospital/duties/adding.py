@@ -29,14 +29,14 @@ from medfed.ledger.contracts.ciphertexts import (
     ciphertext_context,
     ciphertext_sums,
 )
-from medfed.ledger.contracts.offices import offices
+from medfed.ledger.contracts.offices import is_encrypted, offices
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.contracts.updates import submission
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["AddCiphertexts"]
+__all__ = ["AddCiphertexts", "may_still_come"]
 
 _REPORT_AFTER: Final = 0.5
 """The part of the phase after which a blob that cannot be had is reported."""
@@ -51,7 +51,7 @@ class AddCiphertexts:
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to the study's aggregators that have not said their sum."""
         found = offices(view, study)
-        if found is None or me.name not in found.aggregators or study.phase != "running":
+        if found is None or not is_encrypted(study) or me.name not in found.aggregators or study.phase != "running":
             return ()
         if current is None or current.phase != "sum":
             return ()
@@ -70,7 +70,7 @@ class AddCiphertexts:
         plan = plan_of(view, study.study)
         opening = _Opening(site, view, study, current, manifest_of(view, plan, current).length)
         missing, bad = opening.check()
-        if missing and site.clock() < current.deadline_ms - int(study.terms.deadlines.reveal * _REPORT_AFTER):
+        if missing and may_still_come(site, study, current):
             raise Unavailable(f"round {current.number}: waiting for the updates of {', '.join(missing)}")
         if missing or bad:
             return (ReportCiphertexts(study.study, current.number, current.attempt, tuple(sorted(missing + bad))),)
@@ -81,6 +81,11 @@ class AddCiphertexts:
                 study.study, current.number, current.attempt, current.survivors_digest, digest, len(data)
             ),
         )
+
+
+def may_still_come(site: Site, study: Study, current: Round) -> bool:
+    """Whether a blob that cannot be had is waited for still, rather than reported."""
+    return site.clock() < current.deadline_ms - int(study.terms.deadlines.reveal * _REPORT_AFTER)
 
 
 class _Opening:

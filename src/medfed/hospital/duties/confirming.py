@@ -25,9 +25,9 @@ from medfed.hospital.progress import (
 )
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
-from medfed.identifiers import Name
+from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.membership import is_active
-from medfed.ledger.contracts.offices import is_encrypted
+from medfed.ledger.contracts.offices import is_masked
 from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
 from medfed.ledger.contracts.rounds import Round, dropped_of, escrow_threshold, holders_of, round_record
 from medfed.ledger.contracts.studies import Study, study_record
@@ -36,7 +36,14 @@ from medfed.ledger.contracts.updates import Submission, submission, survivors_di
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
-__all__ = ["ConfirmProposedSurvivors", "may_release", "own_seeds", "share_key", "verify_survivors"]
+__all__ = [
+    "ConfirmProposedSurvivors",
+    "may_release",
+    "own_seeds",
+    "refusal_to_sign",
+    "share_key",
+    "verify_survivors",
+]
 
 _REPORT_AFTER: Final = 0.5
 """The part of the confirm phase after which a blob that cannot be had is reported."""
@@ -50,7 +57,7 @@ class ConfirmProposedSurvivors:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to survivors that have not confirmed."""
-        if is_encrypted(study) or current is None or study.phase != "running" or current.phase != "confirm":
+        if not is_masked(study) or current is None or study.phase != "running" or current.phase != "confirm":
             return ()
         if me.name not in current.survivors or me.name in current.confirmed:
             return ()
@@ -71,12 +78,11 @@ class ConfirmProposedSurvivors:
         missing = _missing(site.blobs, view, study, current, plan)
         if missing:
             return self._report(site, study, current, missing, reported=work.detail == "reported")
-        if known.survivors is not None and known.survivors != current.survivors_digest:
-            raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
         if not may_sign_noisy(site, plan, study, current):
             return (RefuseSurvivors(study.study, current.number, current.attempt, "budget-spent"),)
-        if not may_release(site, view, study, current):
-            return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
+        refusal = refusal_to_sign(site, view, study, current, known.survivors)
+        if refusal is not None:
+            return (refusal,)
         site.vault.store(key, replace(known, survivors=current.survivors_digest))
         sign_noisy(site, plan, study, current)
         return (self._confirmation(site, view, study, current, known),)
@@ -118,6 +124,22 @@ def own_seeds(site: Site, view: StateView, study: Study, current: Round, known: 
         for name in dropped_of(study, current, site.name)
     )
     return Seeds(known.self_seed, pairs)
+
+
+def refusal_to_sign(
+    site: Site, view: StateView, study: Study, current: Round, signed: Digest | None
+) -> RefuseSurvivors | None:
+    """None if the proposed survivors may be signed, else what to say instead; `signed` are those of this attempt.
+
+    Raises:
+        Tampered: others were signed in this attempt, or the proposal does not hold together.
+    """
+    verify_survivors(view, study, current)
+    if signed is not None and signed != current.survivors_digest:
+        raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
+    if may_release(site, view, study, current):
+        return None
+    return RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others")
 
 
 def verify_survivors(view: StateView, study: Study, current: Round) -> None:

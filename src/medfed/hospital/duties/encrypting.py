@@ -18,7 +18,7 @@ from medfed.encoding import Record
 from medfed.errors import Tampered, Unavailable
 from medfed.homomorphic import Layout, encrypt_vector, envelope_size, seal_envelope
 from medfed.hospital.duties.choosing import ChosenUpdate, choose_update, is_update_due
-from medfed.hospital.duties.confirming import may_release, verify_survivors
+from medfed.hospital.duties.confirming import refusal_to_sign
 from medfed.hospital.progress import ChosenVector, Release, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
@@ -33,7 +33,6 @@ from medfed.ledger.contracts.membership import participant
 from medfed.ledger.contracts.offices import Offices, is_encrypted, offices
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, study_record
-from medfed.ledger.contracts.survivors import RefuseSurvivors
 from medfed.ledger.contracts.updates import SubmitUpdate, submission
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
@@ -148,11 +147,9 @@ class ConfirmEncrypted:
         submitted = submission(view, study.study, current.number, current.attempt, site.name)
         if submitted is None or submitted.blob != known.blob:
             return ()  # sent before this vault was restored from a copy: what opens it is lost
-        verify_survivors(view, study, current)
-        if known.survivors is not None and known.survivors != current.survivors_digest:
-            raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
-        if not may_release(site, view, study, current):
-            return (RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others"),)
+        refusal = refusal_to_sign(site, view, study, current, known.survivors)
+        if refusal is not None:
+            return (refusal,)
         site.vault.store(place, replace(known, survivors=current.survivors_digest))
         return (_confirmation(site, view, study, current, known),)
 

@@ -30,7 +30,7 @@ from medfed.ledger.contracts.ciphertexts import (
     ciphertext_context,
     ciphertext_sums,
 )
-from medfed.ledger.contracts.offices import PublishEncryptionKey, offices
+from medfed.ledger.contracts.offices import PublishEncryptionKey, is_encrypted, offices
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.engine import StateView
@@ -56,7 +56,7 @@ class PublishKey:
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to the key holder while the study awaits its key."""
         found = offices(view, study)
-        if found is None or study.phase != "awaiting-key" or me.name != found.key_holder:
+        if found is None or not is_encrypted(study) or study.phase != "awaiting-key" or me.name != found.key_holder:
             return ()
         return (Work(self.name, study.study, study.next_round, detail=f"{len(found.earlier_keys)}"),)
 

@@ -16,7 +16,7 @@ from medfed.hospital.progress import AttemptRecord, PairSecretStore, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
 from medfed.identifiers import Name, sha256
-from medfed.ledger.contracts.offices import is_encrypted
+from medfed.ledger.contracts.offices import is_masked
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, has_edge, study_record
 from medfed.ledger.contracts.updates import SubmitUpdate
@@ -35,7 +35,7 @@ class SubmitMaskedUpdate:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due while the attempt awaits updates, and to the tardy while it is being confirmed."""
-        if is_encrypted(study) or current is None or not is_update_due(study, current, me):
+        if not is_masked(study) or current is None or not is_update_due(study, current, me):
             return ()
         return (Work(self.name, study.study, current.number, current.attempt),)
 

@@ -32,6 +32,9 @@ BY_PERSON: Final = (
     "no-decryption",
     "sums-differ",
     "sum-refused",
+    "no-session-keys",
+    "no-aggregate",
+    "aggregate-disputed",
 )
 """Pauses that a person must look at."""
 

@@ -40,6 +40,7 @@ from medfed.ledger.contracts.offices import (
     VoteOnSuccessor,
     enter_key,
     enter_successor_vote,
+    is_encrypted,
     need_offices,
     retire_key,
 )
@@ -211,6 +212,7 @@ def apply_vote_on_successor(overlay: Overlay, call: Call, body: VoteOnSuccessor)
 def apply_confirm_ciphertext(overlay: Overlay, call: Call, body: ConfirmCiphertext) -> None:
     """Rules 1 to 4."""
     study, record = need_unconfirmed(overlay, call, body.study, body.round, body.attempt)
+    _check_encrypted(study)
     found = need_offices(overlay, study)
     if body.survivors != record.survivors_digest:
         raise Refused("other-survivors", "the confirmation names other survivors or blobs")
@@ -283,10 +285,16 @@ def _moved_on(call: Call, study: Study, record: Round) -> Round:
     return replace(record, deadline_ms=call.block.time_ms + study.terms.deadlines.reveal)
 
 
+def _check_encrypted(study: Study) -> None:
+    if not is_encrypted(study):
+        raise Refused("other-protection", "the plan protects updates in another way")
+
+
 def _need_aggregator(
     overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int
 ) -> tuple[Study, Round, Offices]:
     record, current = need_round(overlay, study, number, attempt, "sum")
+    _check_encrypted(record)
     found = need_offices(overlay, record)
     if call.sender not in found.aggregators:
         raise Refused("not-an-aggregator", f"{call.sender} is not an aggregator of the study")

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from medfed.encoding import Record
 from medfed.errors import Refused
 from medfed.identifiers import Code, StudyId
+from medfed.ledger.contracts.aggregates import close_aggregation
 from medfed.ledger.contracts.agreement import dispute
 from medfed.ledger.contracts.ciphertexts import close_decrypt, close_sum
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.keying import close_enrolment, close_keying, close_sealing
-from medfed.ledger.contracts.offices import close_awaiting_key
+from medfed.ledger.contracts.offices import close_awaiting_key, is_sealed
 from medfed.ledger.contracts.reveals import close_reveal
 from medfed.ledger.contracts.rounds import current_round, open_round, put_round
 from medfed.ledger.contracts.studies import (
@@ -131,6 +132,8 @@ def _advance_round(overlay: Overlay, call: Call, study: Study) -> None:
         close_update(overlay, call, study, record)
     elif record.phase == "confirm":
         close_confirm(overlay, call, study, record)
+    elif record.phase == "sum" and is_sealed(study):
+        close_aggregation(overlay, study, record)
     elif record.phase == "sum":
         close_sum(overlay, study, record)
     elif record.phase == "decrypt":

@@ -21,7 +21,7 @@ from medfed.encoding import Record
 from medfed.errors import Refused
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
-from medfed.ledger.contracts.offices import is_encrypted
+from medfed.ledger.contracts.offices import is_masked
 from medfed.ledger.contracts.rounds import open_round
 from medfed.ledger.contracts.studies import (
     Enrolment,
@@ -130,7 +130,7 @@ def close_enrolment(overlay: Overlay, call: Call, study: Study) -> None:
     if len(study.enrolled) < study.terms.quorum:
         abort(overlay, study, "too-few-enrolled")
         return
-    if is_encrypted(study):  # no masks, so no pair secrets: the key holder's key is all that is awaited
+    if not is_masked(study):  # no pair secrets: the key holder's or aggregator's keys are all that is awaited
         open_round(overlay, call, replace(study, phase="running", roster=study.enrolled, base=study.terms.initial))
         return
     deadline = call.block.time_ms + study.terms.deadlines.keying

@@ -1,13 +1,17 @@
-"""The offices of a study whose updates are encrypted: a key holder and its key, and aggregators; and their successors.
+"""The offices of a study whose updates are not masked: who holds keys, who aggregates, and their successors.
+
+Where updates are encrypted, a key holder opens sums and others add. Where they are sealed, one aggregator opens and
+aggregates: it is its own key holder, and its keys are the session keys that it issues.
 
 | phase of the study | what is awaited | then |
 |---|---|---|
-| awaiting-key | `PublishEncryptionKey` of the key holder | running with a new round |
+| awaiting-key | `PublishEncryptionKey`, or `IssueSessionKeys` (`aggregates`) | running with a new round |
 | awaiting-key | the deadline | paused, for a successor |
 | paused | the quorum names the same successor | awaiting-key, or running with a new round |
 
 Rules:
-1. Who may hold an office is in `proposals`: no hospital of the study, and the key holder is never an aggregator.
+1. Who may hold an office is in `proposals`: no hospital of the study; where updates are encrypted, the key holder is
+   never an aggregator.
 2. When enrolment closes, who is enrolled is the study roster; rounds begin once the key holder has published a key.
 3. Only the key holder publishes a key, once for each time that it comes to office. No key is ever used twice.
 4. While the study is paused, the hospitals that decide on pauses name a successor for an office, each with one vote,
@@ -31,7 +35,18 @@ from medfed.ledger.contracts.proposals import check_candidate
 from medfed.ledger.contracts.studies import Study, need_study, pause, put_study, voters
 from medfed.ledger.state import Overlay, Reader, Table
 
-__all__ = ["Offices", "SuccessorVote", "VoteOnSuccessor", "await_key", "is_encrypted", "offices", "retire_key"]
+__all__ = [
+    "Offices",
+    "SuccessorVote",
+    "VoteOnSuccessor",
+    "await_key",
+    "install_key",
+    "is_encrypted",
+    "is_masked",
+    "is_sealed",
+    "offices",
+    "retire_key",
+]
 
 
 class SuccessorVote(Record):
@@ -54,8 +69,8 @@ class Offices(Record):
 
     @property
     def holders(self) -> tuple[Name, ...]:
-        """Everybody with an office."""
-        return (self.key_holder, *self.aggregators)
+        """Everybody with an office, once."""
+        return tuple(dict.fromkeys((self.key_holder, *self.aggregators)))
 
 
 class VoteOnSuccessor(Record, tag_field="type", tag="vote-on-successor"):
@@ -82,12 +97,24 @@ def is_encrypted(study: Study) -> bool:
     return not isinstance(study.terms.ciphertexts, UnsetType)
 
 
+def is_sealed(study: Study) -> bool:
+    """Whether the study's updates are sealed to an aggregator that opens each."""
+    return not isinstance(study.terms.sealed, UnsetType)
+
+
+def is_masked(study: Study) -> bool:
+    """Whether the study's updates are masked, which needs no office."""
+    return not is_encrypted(study) and not is_sealed(study)
+
+
 def offices(reader: Reader, study: Study) -> Offices | None:
     """Who holds which office; None in a study without offices."""
-    if isinstance(study.terms.ciphertexts, UnsetType):
+    ciphertexts, sealed = study.terms.ciphertexts, study.terms.sealed
+    if not isinstance(sealed, UnsetType):
+        return _OFFICES.get(reader, study.study) or Offices(sealed.aggregator, (sealed.aggregator,))
+    if isinstance(ciphertexts, UnsetType):
         return None
-    found = _OFFICES.get(reader, study.study)
-    return found or Offices(study.terms.ciphertexts.key_holder, study.terms.ciphertexts.aggregators)
+    return _OFFICES.get(reader, study.study) or Offices(ciphertexts.key_holder, ciphertexts.aggregators)
 
 
 def need_offices(reader: Reader, study: Study) -> Offices:
@@ -114,7 +141,7 @@ def await_key(overlay: Overlay, call: Call, study: Study) -> bool:
 
 def close_awaiting_key(overlay: Overlay, study: Study) -> None:
     """The deadline has passed without a key."""
-    pause(overlay, study, "no-encryption-key")
+    pause(overlay, study, "no-session-keys" if is_sealed(study) else "no-encryption-key")
 
 
 def retire_key(overlay: Overlay, study: Study) -> None:
@@ -125,12 +152,19 @@ def retire_key(overlay: Overlay, study: Study) -> None:
 def enter_key(overlay: Overlay, call: Call, body: PublishEncryptionKey) -> Study:
     """Rule 3: the study with its new key, whose next round is to be opened."""
     study = need_study(overlay, body.study, "awaiting-key")
-    found = need_offices(overlay, study)
-    if call.sender != found.key_holder:
+    if not is_encrypted(study):
+        raise Refused("other-protection", "the plan protects updates in another way")
+    if call.sender != need_offices(overlay, study).key_holder:
         raise Refused("not-the-key-holder", f"{call.sender} is not the study's key holder")
-    if body.key in found.earlier_keys:
+    return install_key(overlay, study, body.key)
+
+
+def install_key(overlay: Overlay, study: Study, key: Digest) -> Study:
+    """The study that runs with a key of its key holder, named by its digest."""
+    found = need_offices(overlay, study)
+    if key in found.earlier_keys:
         raise Refused("used-key", "this key was in use before")
-    _OFFICES.put(overlay, replace(found, key=body.key, earlier_keys=(*found.earlier_keys, body.key)), study.study)
+    _OFFICES.put(overlay, replace(found, key=key, earlier_keys=(*found.earlier_keys, key)), study.study)
     return replace(study, phase="running")
 
 
@@ -145,8 +179,7 @@ def enter_successor_vote(overlay: Overlay, call: Call, body: VoteOnSuccessor) ->
         raise Refused("no-such-office", f"{body.leaves} holds no office in the study")
     if body.successor in found.holders:
         raise Refused("bad-successor", f"{body.successor} holds an office already")
-    is_key_holder = body.leaves == found.key_holder
-    check_candidate(overlay, body.successor, study.terms.invited, aggregator=not is_key_holder)
+    check_candidate(overlay, body.successor, study.terms.invited, aggregator=body.leaves in found.aggregators)
     vote = SuccessorVote(call.sender, body.leaves, body.successor)
     votes = tuple(sorted((*(v for v in found.votes if v.voter != call.sender), vote), key=lambda v: v.voter))
     backers = {v.voter for v in votes if (v.leaves, v.successor) == (body.leaves, body.successor)}
@@ -158,7 +191,7 @@ def enter_successor_vote(overlay: Overlay, call: Call, body: VoteOnSuccessor) ->
 
 
 def _succeeded(found: Offices, leaves: Name, successor: Name) -> Offices:
+    aggregators = tuple(sorted(successor if name == leaves else name for name in found.aggregators))
     if leaves == found.key_holder:
-        return replace(found, key_holder=successor, key=None, votes=())
-    rest = (name for name in found.aggregators if name != leaves)
-    return replace(found, aggregators=tuple(sorted((*rest, successor))), votes=())
+        return replace(found, key_holder=successor, aggregators=aggregators, key=None, votes=())
+    return replace(found, aggregators=aggregators, votes=())

@@ -7,6 +7,8 @@ Rules:
    Aggregators have that role on the ledger.
 4. The key holder is no aggregator: who has both could open every hospital's update.
 5. Rounds of votes are masked: their budget is counted where masks come off.
+6. In a study whose updates are sealed, the aggregator is an active one and no hospital of the study, and at least two
+   updates of a quorum count whatever its strategy leaves out.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from medfed.encoding import digest_of
 from medfed.errors import Refused
 from medfed.identifiers import Name
 from medfed.ledger.contracts.membership import participant
-from medfed.ledger.contracts.terms import Terms
+from medfed.ledger.contracts.terms import SealedTerms, Terms
 from medfed.ledger.state import Reader
 
 __all__ = ["check_candidate", "check_terms"]
 
 
 def check_terms(reader: Reader, terms: Terms, plan: bytes) -> None:
-    """Rules 1 to 5.
+    """Rules 1 to 6.
 
     Raises:
         Refused: `bad-terms`, `not-a-hospital` or `bad-office`.
@@ -65,6 +67,8 @@ def check_candidate(reader: Reader, name: Name, invited: tuple[Name, ...], *, ag
 
 def _check_offices(reader: Reader, terms: Terms) -> None:
     wanted = terms.ciphertexts
+    if not isinstance(terms.sealed, UnsetType):
+        _check_sealed(reader, terms, terms.sealed)
     if isinstance(wanted, UnsetType):
         return
     if list(wanted.aggregators) != sorted(set(wanted.aggregators)):
@@ -76,3 +80,14 @@ def _check_offices(reader: Reader, terms: Terms) -> None:
     for name in wanted.aggregators:
         check_candidate(reader, name, terms.invited, aggregator=True)
     check_candidate(reader, wanted.key_holder, terms.invited, aggregator=False)
+
+
+def _check_sealed(reader: Reader, terms: Terms, wanted: SealedTerms) -> None:
+    """Rules 5 and 6."""
+    if not isinstance(terms.ciphertexts, UnsetType):
+        raise Refused("bad-terms", "updates are encrypted or sealed, not both")
+    if any(step.kind == "votes" for step in terms.steps):
+        raise Refused("bad-terms", "rounds of votes are masked, not sealed")
+    if terms.quorum - wanted.most_left_out < 2:
+        raise Refused("bad-terms", "fewer than two updates of a quorum would count")
+    check_candidate(reader, wanted.aggregator, terms.invited, aggregator=True)

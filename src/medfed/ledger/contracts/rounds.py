@@ -8,6 +8,8 @@
 | reveal | the seeds of all survivors, revealed or recovered from escrow | released |
 | reveal | the limit | failed |
 
+Where updates are encrypted or sealed, `ciphertexts` and `aggregates` say what comes instead of reveal.
+
 Rules:
 1. Rounds of a study are counted by one number, in the plan's order; one is open at a time.
 2. The roster of attempt 0 is everybody eligible; below the quorum the study pauses, as where a budget is spent.
@@ -157,11 +159,16 @@ def open_round(overlay: Overlay, call: Call, study: Study) -> None:
         open_votes(overlay, study, number)
 
 
-def close_released(overlay: Overlay, call: Call, study: Study, record: Round) -> None:
-    """All seeds of the survivors are known: the sum is public. Rewards, misses, and the next round (rule 3)."""
+def close_released(
+    overlay: Overlay, call: Call, study: Study, record: Round, left_out: frozenset[Name] = frozenset()
+) -> None:
+    """All seeds of the survivors are known: the sum is public. Rewards, misses, and the next round (rule 3).
+
+    `left_out` are survivors whose update the sum does not hold: they earn nothing for it.
+    """
     put_round(overlay, replace(record, phase="released"))
     if record.kind == "training":
-        for name in record.survivors:
+        for name in (name for name in record.survivors if name not in left_out):
             examples = capped_examples(overlay, study, name)
             award_examples(overlay, study.terms.rewards, name, study.study, record.number, examples)
     study = after_missed(after_released(study), record.survivors)

@@ -25,7 +25,7 @@ from medfed.errors import Refused
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.context import Call
 from medfed.ledger.contracts.labelling import charge_votes
-from medfed.ledger.contracts.offices import is_encrypted
+from medfed.ledger.contracts.offices import is_masked
 from medfed.ledger.contracts.rounds import (
     Round,
     close_unreleased,
@@ -168,8 +168,8 @@ def _left_out(study: Study, record: Round) -> set[Name]:
 
 
 def _check_masked(study: Study) -> None:
-    if is_encrypted(study):
-        raise Refused("other-protection", "in this study updates are encrypted; see `ConfirmCiphertext`")
+    if not is_masked(study):
+        raise Refused("other-protection", "in this study updates are not masked: `ConfirmCiphertext`, `ConfirmSealed`")
 
 
 def need_unconfirmed(overlay: Overlay, call: Call, study: StudyId, number: int, attempt: int) -> tuple[Study, Round]:

@@ -21,6 +21,7 @@ __all__ = [
     "Deadlines",
     "RewardPolicy",
     "RoundKind",
+    "SealedTerms",
     "Step",
     "Terms",
 ]
@@ -72,6 +73,14 @@ class CiphertextTerms(Record):
     """Sorted bytewise, no repeats. Each adds for itself, and all must come to the same sum."""
 
 
+class SealedTerms(Record):
+    """Who opens the updates of a study in which they are sealed to one aggregator; see `aggregates`."""
+
+    aggregator: Name
+    most_left_out: Annotated[int, Meta(ge=0, le=24)] = 0
+    """How many hospitals' updates the plan's strategy leaves out of a round."""
+
+
 class Terms(Record):
     """The contract's side of a plan."""
 
@@ -92,3 +101,5 @@ class Terms(Record):
     """Noise and budget of a labelling study; unset in every other."""
     ciphertexts: CiphertextTerms | UnsetType = UNSET
     """Offices of a study whose updates are encrypted; unset in every other."""
+    sealed: SealedTerms | UnsetType = UNSET
+    """Office of a study whose updates are sealed to an aggregator; unset in every other."""

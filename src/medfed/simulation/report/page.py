@@ -41,6 +41,9 @@ _GROUP_OF: Final = {
     "confirm-ciphertext": "confirmations",
     "publish-ciphertext-sum": "sums",
     "publish-decryption": "sums",
+    "issue-session-keys": "set-up",
+    "confirm-sealed": "confirmations",
+    "publish-aggregate": "sums",
 }
 
 
@@ -236,13 +239,19 @@ def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
         f"{provenance_table(study, model=study.model.digest.hex(), **notes)}"
         "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
         "is used elsewhere. It supports a clinician and never replaces one. "
-        f"{_about_noise(study)}, and hospitals that pool what they know beyond the stated bound learn others' "
-        "contributions.</p></section>"
+        f"{_about_noise(study)}, and {_who_sees_more(study)}.</p></section>"
     )
 
 
 def _published(study: SimulatedStudy) -> str:
-    return "masked updates" if study.plan.protection.mode == "masked" else "decrypted totals"
+    named = {"masked": "masked updates", "homomorphic": "decrypted totals", "sealed": "published aggregates"}
+    return named[study.plan.protection.mode]
+
+
+def _who_sees_more(study: SimulatedStudy) -> str:
+    if study.plan.protection.mode == "sealed":
+        return "the aggregator has read every hospital's contributions"
+    return "hospitals that pool what they know beyond the stated bound learn others' contributions"
 
 
 def _about_noise(study: SimulatedStudy) -> str:
