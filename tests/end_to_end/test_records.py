@@ -151,11 +151,18 @@ def test_from_a_question_to_a_new_case_and_its_trace(site: Path, run: Run, tmp_p
     assert "nobody has decided" in run("follow-up", site, name, "--course", "resolved", code=3)
     choice = ("--decision", "confirm", "--reason", "agrees")
     assert "name the diagnosis" in run("decide", site, name, *choice, code=2)
-    run("decide", site, name, *choice, "--diagnosis", "233604007")
+    ordered = tmp_path / "ordered.json"
+    drug = {"system": "http://www.whocc.no/atc", "code": "J01CA04"}
+    ordered.write_text(json.dumps([{"drug": drug, "dose": 500, "dose_unit": "", "frequency": 3}]))
+    named = (*choice, "--diagnosis", "233604007", "--treatments", ordered)
+    assert "[0].dose_unit" in run("decide", site, name, *named, code=2)
+    ordered.write_text(json.dumps([{"drug": drug, "dose": 500, "dose_unit": "mg", "frequency": 3}]))
+    run("decide", site, name, *named)
     assert len(json.loads(run("records", "list", site, "--json"))["cases"]) == 1
     run("follow-up", site, name, "--course", "resolved")
     listed = json.loads(run("records", "list", site, "--json"))["cases"]
     assert sorted(one["assisted"] for one in listed) == [False, True]
+    assert next(one["treatments"] for one in listed if one["assisted"]) == 1
     traced = json.loads(run("trace", site, name, "--json"))
     assert [e["event"]["type"] for e in traced["entries"]] == ["answered", "decided", "followed-up", "retained"]
     assert "chain intact" in run("trace", site, name)

@@ -16,6 +16,7 @@ from medfed.diagnosis.decisions import Reason
 from medfed.errors import InvalidInput
 from medfed.records.case import CourseStatus
 
+_MOST_BYTES = 1 << 20
 user_option = click.option("--user", default=getpass.getuser, metavar="NAME", help="Who says so; the login by default.")
 
 
@@ -25,17 +26,22 @@ user_option = click.option("--user", default=getpass.getuser, metavar="NAME", he
 @click.option("--decision", type=click.Choice(["confirm", "adjust", "reject"]), required=True)
 @click.option("--reason", type=click.Choice(get_args(Reason)), required=True)
 @click.option("--diagnosis", "diagnoses", multiple=True, metavar="SYSTEM|CODE", help="May be repeated; the main first.")
+@click.option("--treatments", type=PATH, metavar="JSON", help="What was ordered: a list of drugs with their doses.")
 @user_option
 @as_json
 def decide(
-    site: Path, answer: str, decision: Any, reason: Any, diagnoses: tuple[str, ...], user: str, as_json: bool
-) -> None:
+    site: Path, answer: str, decision: Any, reason: Any, diagnoses: tuple[str, ...], treatments: Path | None, user: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Write down what a doctor decided on ANSWER. Nothing is preselected: a diagnosis that is confirmed is named."""
     from medfed.diagnosis.decisions import Answered, Decided
+    from medfed.diagnosis.treatments import parse_treatments
     from medfed.hospital.consultation import open_decisions
     from medfed.hospital.site_directory import wall_clock
+    from medfed.input_file import read_input
     from medfed.records.coding import Coding
 
+    ordered = parse_treatments(read_input(treatments, _MOST_BYTES, "treatments")) if treatments is not None else ()
     with closing(open_decisions(_site(site))) as log:
         shown = [c for e in log.entries(answer) if isinstance(e.event, Answered) for c, _ in e.event.diagnoses]
         named: list[Coding] = []
@@ -46,7 +52,9 @@ def decide(
             if not whole and len(found) != 1:
                 raise InvalidInput("diagnosis: expected SYSTEM|CODE, or the code of one that the answer shows")
             named.append(Coding(system, code) if whole else found[0])
-        entry = log.decide(answer, Decided(decision, reason, tuple(named)), user=user, time=wall_clock() // 1000)
+        entry = log.decide(
+            answer, Decided(decision, reason, tuple(named), ordered), user=user, time=wall_clock() // 1000
+        )
     if as_json:
         print_json(entry)
     else:

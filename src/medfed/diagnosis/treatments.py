@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
 from medfed.diagnosis.question import Question
 from medfed.encoding import Record
@@ -21,7 +23,7 @@ from medfed.records.case import Case, Treatment
 from medfed.records.coding import ATC, Coding, ConceptKey
 from medfed.records.units import UnitConverter
 
-__all__ = ["LEAST_CASES", "Flags", "Received", "age_band", "received_treatments"]
+__all__ = ["LEAST_CASES", "Flags", "Received", "age_band", "parse_treatments", "received_treatments"]
 
 LEAST_CASES: Final = 5
 _BANDS: Final = ((1, "under 1"), (5, "1 to 4"), (12, "5 to 11"), (18, "12 to 17"), (65, "18 to 64"))
@@ -71,6 +73,27 @@ class _Group:
     band: str
     cases: dict[str, float | None]
     against: dict[str, None]
+
+
+def parse_treatments(data: bytes) -> tuple[Treatment, ...]:
+    """What a doctor ordered, from a JSON list of treatments: `{"drug": {"system", "code"}, "dose", "dose_unit", …}`.
+
+    Raises:
+        InvalidInput: it is no such list, or a dose has no unit; the message names the field and never its value.
+    """
+    try:
+        treatments = msgspec.json.decode(data, type=Annotated[tuple[Treatment, ...], Meta(max_length=256)])
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition("`$")[2].strip("`")[:200] if "`$" in str(error) else ""
+        raise InvalidInput(f"treatments: {place.lstrip('.') or 'document'}: not what is expected there") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidInput("treatments: not JSON in UTF-8") from None
+    for number, one in enumerate(treatments):
+        if (one.dose is not None or one.dose_high is not None) and not one.dose_unit:
+            raise InvalidInput(f"treatments: [{number}].dose_unit: missing; a dose means nothing without it")
+        if one.dose_high is not None and (one.dose is None or one.dose_high < one.dose):
+            raise InvalidInput(f"treatments: [{number}].dose_high: expected the upper end of a range above dose")
+    return treatments
 
 
 def received_treatments(

@@ -25,6 +25,7 @@ from medfed.input_file import read_input
 from medfed.ledger.contracts.alignment import AlignmentKind
 from medfed.records.case import Case
 from medfed.records.library import Library
+from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import Vocabulary
 
 __all__ = ["LIBRARY_FILE", "aligned_cases", "library_entries", "library_table", "read_identifiers"]
@@ -96,7 +97,7 @@ def library_table(
         cases = aligned_cases(cases, plan.aligned, vault, me)
     fractions = (plan.data.validation_fraction, plan.data.test_fraction)
     weigh = isinstance(plan.weighing, Weighing)
-    return outcome_table(cases, vocabulary, split_key, fractions=fractions, weigh=weigh)
+    return outcome_table(cases, vocabulary, split_key, UnitConverter(), fractions, weigh)
 
 
 def aligned_cases(cases: Iterable[Case], aligned: Aligned, vault: Vault, me: Name) -> list[Case]:

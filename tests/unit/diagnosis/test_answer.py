@@ -14,12 +14,12 @@ from medfed.diagnosis.answer import Answer, AnswerSettings, Network, combine, ma
 from medfed.diagnosis.decisions import Decided, Decisions, FollowedUp, Retained
 from medfed.diagnosis.page import answer_page
 from medfed.diagnosis.question import Asked, Question, parse_question, question_case
-from medfed.diagnosis.treatments import received_treatments
+from medfed.diagnosis.treatments import parse_treatments, received_treatments
 from medfed.diagnosis.votes import sum_votes
 from medfed.errors import InvalidInput, Refused, Tampered
 from medfed.hospital.consultation import follow_up, withdraw_patient
 from medfed.records.case import Case, Course, CourseStatus, Feature, Outcome, Treatment
-from medfed.records.coding import ATC, local_coding
+from medfed.records.coding import ATC, Coding, local_coding
 from medfed.records.draft import draft_vocabulary
 from medfed.records.library import Library
 from medfed.records.units import UnitConverter
@@ -158,6 +158,33 @@ def test_a_case_of_which_little_could_be_compared_gives_a_warning() -> None:
         found = make_answer("a", more, one, library, words, time=0, user="dr", settings=settings)
         assert found.cases[0].coverage == pytest.approx(0.75)
         assert [code for code in codes(found) if code != "no-network"] == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "place"),
+    [
+        ("[", "not JSON"),
+        ("{}", "document"),
+        ('[{"drug": "aspirin"}]', r"\[0\].drug"),
+        ('[{"drug": {"system": "s", "code": "c"}, "dose": -5, "dose_unit": "mg"}]', r"\[0\].dose"),
+        ('[{"drug": {"system": "s", "code": "c"}, "dose": 5}]', r"\[0\].dose_unit"),
+        ('[{"drug": {"system": "s", "code": "c"}, "dose": 5, "dose_high": 2, "dose_unit": "mg"}]', r"\[0\].dose_high"),
+        ('[{"drug": {"system": "s", "code": "c"}, "doze": 5}]', r"\[0\]: not what"),
+    ],
+)
+def test_what_was_ordered_is_refused_by_field_and_without_its_value(document: str, place: str) -> None:
+    with pytest.raises(InvalidInput, match=place) as found:
+        parse_treatments(document.encode())
+    assert "aspirin" not in str(found.value)
+
+
+def test_what_was_ordered_is_read() -> None:
+    route = '{"system": "s", "code": "oral"}'
+    drug = '{"system": "s", "code": "c"}'
+    document = f'[{{"drug": {drug}, "route": {route}, "dose": 5, "dose_unit": "mg/kg", "basis": "per-kg"}}]'
+    (one,) = parse_treatments(document.encode())
+    assert one == Treatment(Coding("s", "c"), route=Coding("s", "oral"), dose=5.0, dose_unit="mg/kg", basis="per-kg")
+    assert parse_treatments(b"[]") == ()
 
 
 def test_five_doses_give_quartiles_and_four_are_listed() -> None:
