@@ -88,9 +88,10 @@ STRICT: Final = (
     "keys show", "ledger export", "ledger import", "ledger log", "ledger proof", "ledger show", "ledger verify",
     "model card", "model predict", "model save", "node doctor", "node init", "node run", "node status", "pate audit",
     "pate budget", "pate cases", "pate plan", "pate run", "pate serve", "records export", "records import",
-    "records list", "records map", "records show-report", "records vocabulary", "records withdraw-consent", "rewards",
-    "simulate", "study abort", "study approve", "study check", "study decline", "study enrol", "study list",
-    "study propose", "study resume", "study show", "study watch", "study withdraw", "trace",
+    "records list", "records map", "records plan", "records show-report", "records vocabulary",
+    "records withdraw-consent", "rewards", "simulate", "study abort", "study approve", "study check", "study decline",
+    "study enrol", "study list", "study propose", "study resume", "study show", "study watch", "study withdraw",
+    "trace",
 )  # fmt: skip
 """Commands that must refuse whatever is put in the place of a file. Others, newer, must only end well."""
 FINE: Final = {

@@ -166,3 +166,23 @@ def test_from_a_question_to_a_new_case_and_its_trace(site: Path, run: Run, tmp_p
     traced = json.loads(run("trace", site, name, "--json"))
     assert [e["event"]["type"] for e in traced["entries"]] == ["answered", "decided", "followed-up", "retained"]
     assert "chain intact" in run("trace", site, name)
+
+
+def test_a_plan_over_case_libraries_is_drafted_from_a_vocabulary_and_checks(
+    site: Path, run: Run, tmp_path: Path
+) -> None:
+    run("records", "import", site, lines(tmp_path / "a.ndjson", *STORY))
+    words, plan = tmp_path / "study.voc", tmp_path / "outcomes.toml"
+    run("records", "vocabulary", site, words)
+    hospitals = [word for name in ("north", "south", "west") for word in ("--hospital", name)]
+    said = run("records", "plan", words, plan, *hospitals, "--weigh", "--hide", "0.4", "--patients", "0" * 32)
+    assert "digest" in said
+    text = plan.read_text()
+    assert all(section in text for section in ("[hiding]", "[weighing]", "[aligned]", "share = 0.4"))
+    checked = run("study", "check", plan)
+    assert "these counts are also in the model" in " ".join(checked.split())
+    assert "exists" in run("records", "plan", words, plan, *hospitals, code=2)
+    assert "hospitals" in run("records", "plan", words, tmp_path / "b.toml", *hospitals[:4], code=2)
+    words.write_bytes(b"no vocabulary")
+    assert "vocabulary" in run("records", "plan", words, tmp_path / "b.toml", *hospitals, code=2).lower()
+    assert not (tmp_path / "b.toml").exists()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, as_json
+from medfed.cli.options import PATH, NumberRange, as_json
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
@@ -156,6 +156,40 @@ def vocabulary(site: Path, output: Path, least: int) -> None:
     click.echo(
         f"{output}: {len(made.attributes)} attributes, {len(made.diagnoses)} diagnoses, digest {made.digest.hex()}"
     )
+
+
+@records.command()
+@click.argument("words", type=PATH, metavar="VOCABULARY")
+@click.argument("output", type=PATH)
+@click.option("--hospital", "hospitals", multiple=True, required=True, metavar="NAME", help="Takes part; repeat it.")
+@click.option("--title", default="Outcomes from case libraries", show_default=True, help="What the study is about.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Rounds of training.")
+@click.option("--hide", type=NumberRange(0, 0.99), default=0.5, show_default=True, help="Chance to hide a finding.")
+@click.option(
+    "--weigh", is_flag=True, help="Sum counts from which attributes' weights are learned; the model has them."
+)
+@click.option("--signatures", default="", metavar="HEX", help="Learn from the shared cases of this alignment.")
+@click.option("--patients", default="", metavar="HEX", help="Count nobody twice, by this alignment.")
+def plan(
+    words: Path, output: Path, hospitals: tuple[str, ...], title: str, rounds: int, hide: float, weigh: bool,
+    signatures: str, patients: str,
+) -> None:  # fmt: skip
+    """Draft a plan to learn outcomes from case libraries in the words of the file VOCABULARY, to the file OUTPUT."""
+    from medfed.federation.outcome_study import outcome_plan
+    from medfed.federation.plan import Aligned
+    from medfed.federation.plan_file import format_plan
+    from medfed.federation.plan_rules import verify_plan
+    from medfed.input_file import read_input
+    from medfed.records.vocabulary import MAX_VOCABULARY_BYTES, Vocabulary
+
+    vocabulary = Vocabulary.decode(read_input(words, MAX_VOCABULARY_BYTES, str(words)))
+    aligned = Aligned(signatures, patients) if signatures or patients else None
+    made = outcome_plan(vocabulary, hospitals, title=title, rounds=rounds, hide=hide, weigh=weigh, aligned=aligned)
+    verify_plan(made)
+    if output.exists():
+        raise InvalidInput(f"{output}: exists; a plan is never written over a file")
+    output.write_text(format_plan(made), encoding="utf-8")
+    click.echo(f"{output}: {made.inputs} inputs, {made.outputs} outcomes, digest {made.digest.hex()}")
 
 
 @records.command("withdraw-consent")

@@ -26,12 +26,11 @@ from medfed.ledger.contracts.alignment import AlignmentKind
 from medfed.records.case import Case
 from medfed.records.library import Library
 from medfed.records.units import UnitConverter
-from medfed.records.vocabulary import Vocabulary
+from medfed.records.vocabulary import MAX_VOCABULARY_BYTES, Vocabulary
 
 __all__ = ["LIBRARY_FILE", "aligned_cases", "library_entries", "library_table", "read_identifiers"]
 
 LIBRARY_FILE: Final = "library.db"
-_MAX_VOCABULARY_BYTES: Final = 1 << 26
 _PATIENT_COLUMN: Final = "patient"
 
 
@@ -88,7 +87,7 @@ def library_table(
     """
     if not words:
         raise InvalidInput(f"{directory / 'site.toml'}: [library] names no vocabulary")
-    vocabulary = Vocabulary.decode(read_input(directory / words, _MAX_VOCABULARY_BYTES, str(directory / words)))
+    vocabulary = Vocabulary.decode(read_input(directory / words, MAX_VOCABULARY_BYTES, str(directory / words)))
     if vocabulary_of(plan) != vocabulary.digest:
         raise InvalidInput(f"{directory / words}: it is not the vocabulary that the plan names")
     with closing(_open(directory, entropy)) as library:

@@ -21,6 +21,7 @@ from medfed.records.coding import CASE, Coding
 
 __all__ = [
     "AGE",
+    "MAX_VOCABULARY_BYTES",
     "SEX",
     "SEXES",
     "Attribute",
@@ -37,6 +38,8 @@ __all__ = [
 AGE: Final = Coding(CASE, "age", "age")
 SEX: Final = Coding(CASE, "sex", "sex")
 SEXES: Final = (Coding(CASE, "female"), Coding(CASE, "male"), Coding(CASE, "other"))
+MAX_VOCABULARY_BYTES: Final = 1 << 26
+"""Of a vocabulary's file."""
 _MOST_VALUES: Final = 65_000
 _LARGEST: Final = 1e30
 
