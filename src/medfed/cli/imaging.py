@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from medfed.cli.options import PATH, as_json
+from medfed.cli.options import PATH, as_json, passphrase
 from medfed.cli.output import print_json
 from medfed.errors import InvalidInput, MedFedError
 
@@ -81,6 +81,57 @@ def check(folder: Path, as_json: bool) -> None:
                 f"picture {picture.file}: {width} by {height} pixels, {picture.width} by {picture.height} noted"
             )
     _show_set(images, as_json)
+
+
+@imaging.command()
+@click.argument("folder", type=PATH)
+@click.argument("output", type=PATH)
+@click.option(
+    "--site", type=PATH, required=True, metavar="DIR", help="Its key makes the pseudonyms; asks for its passphrase."
+)
+@click.option(
+    "--dates",
+    type=click.Choice(["empty", "shift"]),
+    default="empty",
+    show_default=True,
+    help="Empty dates, or move a patient's dates all by the same days.",
+)
+@click.option("--cleared", type=PATH, metavar="TXT", help="Marks of pictures in which a person found no text.")
+@click.option("--look", type=PATH, metavar="HTML", help="Write a page of the pictures that are held, to be looked at.")
+@as_json
+def deidentify(
+    folder: Path, output: Path, site: Path, dates: Literal["empty", "shift"], cleared: Path | None, look: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """De-identify the DICOM pictures of FOLDER into the new folder OUTPUT.
+
+    A picture that may have text burnt in is held until a person has looked at it and put its mark on the list.
+    """
+    from medfed.crypto import hkdf_sha256, load_keystore
+    from medfed.crypto.private_file import create_private_file
+    from medfed.hospital.site_directory import key_path
+    from medfed.imaging.deidentify import Pseudonyms
+    from medfed.imaging.deidentify_folder import deidentify_folder, held_page, read_marks
+
+    marks = read_marks(cleared) if cleared is not None else frozenset[str]()
+    keys = load_keystore(key_path(site), passphrase(f"Passphrase of {site}"))
+    pseudonyms = Pseudonyms(hkdf_sha256(keys.split_key, b"medfed/deidentify"))
+    report = deidentify_folder(folder, output, pseudonyms, dates, marks)
+    if look is not None:
+        create_private_file(look, held_page(report.held).encode())
+    if as_json:
+        held = [{"file": one.source, "mark": one.mark, "reason": one.reason} for one in report.held]
+        counts = {"files": report.files, "written": report.written, "cleared": report.cleared}
+        print_json({**counts, "held": held, "left_out": report.left_out})
+        return
+    click.echo(
+        f"{report.files} files: {report.written} de-identified ({report.cleared} cleared by a person), "
+        f"{len(report.held)} held, {len(report.left_out)} left out"
+    )
+    lines = [f"file {one.source}, mark {one.mark}: held: {one.reason}" for one in report.held]
+    _show_lines([*lines, *report.left_out])
+    if report.held and look is None:
+        click.echo("look at the held pictures: --look PAGE.html writes them to a page for the site's eyes")
 
 
 @imaging.command("annotations")
@@ -163,11 +214,15 @@ def _show_import(images: ImageSet, report: ImageReport, as_json: bool) -> None:
         )
         return
     click.echo(report.summary())
-    for line in report.lines[:_SHOWN_LINES]:
-        click.echo(f"  {line}")
-    if len(report.lines) > _SHOWN_LINES:
-        click.echo(f"  and {len(report.lines) - _SHOWN_LINES} more lines; --json prints all")
+    _show_lines([str(line) for line in report.lines])
     _show_set(images, as_json=False)
+
+
+def _show_lines(lines: list[str]) -> None:
+    for line in lines[:_SHOWN_LINES]:
+        click.echo(f"  {line}")
+    if len(lines) > _SHOWN_LINES:
+        click.echo(f"  and {len(lines) - _SHOWN_LINES} more lines; --json prints all")
 
 
 def _show_set(images: ImageSet, as_json: bool) -> None:

@@ -17,7 +17,16 @@ from typing import Any, Final
 from medfed.errors import InvalidInput, Unavailable
 from medfed.imaging.picture_file import MOST_PIXELS
 
-__all__ = ["MOST_FRAMES", "DicomFile", "is_dicom", "open_dicom", "pydicom_module", "quiet", "text_value"]
+__all__ = [
+    "MOST_FRAMES",
+    "DicomFile",
+    "is_dicom",
+    "open_dicom",
+    "pixels_module",
+    "pydicom_module",
+    "quiet",
+    "text_value",
+]
 
 MOST_FRAMES: Final = 10_000
 """Of one file."""
@@ -115,6 +124,18 @@ def pydicom_module() -> Any:
     return pydicom
 
 
+def pixels_module() -> Any:
+    """The part of the library that decodes pixels.
+
+    Raises:
+        Unavailable: it is not installed.
+    """
+    pydicom_module()
+    from pydicom import pixels
+
+    return pixels
+
+
 def _kind(dataset: Any) -> str:
     """What the class of the object is called in the standard."""
     uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""
@@ -124,7 +145,7 @@ def _kind(dataset: Any) -> str:
         if words:
             raise InvalidInput(f"not a picture but {words}")
     if not uid:
-        if not any(element.tag.group >= 8 for element in dataset):
+        if not any(tag.group >= 8 for tag in list(dataset.keys())):
             raise InvalidInput("not a picture, nor a DICOM object of any kind that is known")
         return "an object that does not say its kind"
     name = str(getattr(uid, "name", ""))

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.errors import InvalidInput
-from medfed.imaging.dicom_file import DicomFile, quiet, text_value
+from medfed.imaging.dicom_file import DicomFile, pixels_module, quiet, text_value
 from medfed.imaging.picture_file import Pixels
 
-__all__ = ["Window", "decode_frame", "windowed"]
+__all__ = ["Window", "decode_frame", "stored_frame", "windowed"]
 
 _COLOURS: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
 _GREYS: Final = ("MONOCHROME1", "MONOCHROME2")
@@ -42,11 +42,9 @@ def decode_frame(file: DicomFile, index: int, window: Window | None = None) -> P
     Raises:
         InvalidInput: no such frame, pixels that are damaged, cut short, or in a syntax that nothing installed decodes.
     """
-    if not 0 <= index < file.frames:
-        raise InvalidInput(f"the file has {file.frames} frames; there is no frame {index + 1}")
     dataset, notes = file.dataset, list[str]()
     meaning = text_value(dataset, "PhotometricInterpretation")
-    stored = _stored(dataset, index)
+    stored = stored_frame(file, index)
     with quiet():
         try:
             if meaning in _GREYS and stored.ndim == 2:
@@ -86,11 +84,19 @@ def windowed(values: NDArray[np.float32], window: Window) -> NDArray[np.float32]
     return np.clip(share, 0, 1).astype(np.float32)
 
 
-def _stored(dataset: Any, index: int) -> NDArray[Any]:
+def stored_frame(file: DicomFile, index: int) -> NDArray[Any]:
+    """The stored values of frame `index`, from 0: [height, width], or [height, width, 3] in RGB whatever was stored.
+
+    Raises:
+        InvalidInput: as `decode_frame`.
+    """
+    if not 0 <= index < file.frames:
+        raise InvalidInput(f"the file has {file.frames} frames; there is no frame {index + 1}")
+    dataset = file.dataset
     syntax: Any = dataset.file_meta.TransferSyntaxUID
     name = str(getattr(syntax, "name", syntax))
     name = name if name != str(syntax) else "one that is not in the standard"
-    library = _library()
+    library = pixels_module()
     with quiet():
         try:
             available = library.get_decoder(syntax).is_available
@@ -106,12 +112,6 @@ def _stored(dataset: Any, index: int) -> NDArray[Any]:
             short = "less than expected" in str(error)
             reason = "they are cut short" if short else f"{name}, {type(error).__name__}"
             raise InvalidInput(f"its pixels cannot be decoded ({reason})") from None
-
-
-def _library() -> Any:
-    from pydicom import pixels
-
-    return pixels
 
 
 def _grey(dataset: Any, stored: NDArray[Any], index: int, window: Window | None, notes: list[str]) -> NDArray[Any]:
@@ -156,7 +156,7 @@ def _padding(dataset: Any, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
 def _in_units(dataset: Any, stored: NDArray[Any], index: int) -> NDArray[Any]:
     """The modality transformation; without one the stored values as they are."""
     if _has_table(dataset, "ModalityLUTSequence"):
-        return np.asarray(_library().apply_modality_lut(stored, dataset))
+        return np.asarray(pixels_module().apply_modality_lut(stored, dataset))
     group = _group(dataset, index, "PixelValueTransformationSequence") or dataset
     slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
     slope = 1.0 if slope in (None, "") else float(slope)
@@ -181,7 +181,7 @@ def _frame_window(dataset: Any, index: int, notes: list[str]) -> Window | None:
 def _table(dataset: Any, values: NDArray[Any]) -> NDArray[np.float32]:
     bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
     whole = np.rint(values).astype(np.int64)
-    shown = np.asarray(_library().apply_voi(whole, dataset)).astype(np.float32)
+    shown = np.asarray(pixels_module().apply_voi(whole, dataset)).astype(np.float32)
     return np.clip(shown / np.float32((1 << bits) - 1), 0, 1)
 
 
@@ -193,7 +193,7 @@ def _spread(values: NDArray[Any], padding: NDArray[np.bool_] | None) -> NDArray[
 
 
 def _palette(dataset: Any, stored: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
-    colours = np.asarray(_library().apply_color_lut(stored, dataset))[..., :3]
+    colours = np.asarray(pixels_module().apply_color_lut(stored, dataset))[..., :3]
     notes.append("the palette was resolved")
     # Tables of 16 bits that hold 8 are as common as those that hold 16.
     return (colours >> 8 if colours.dtype.itemsize > 1 and int(colours.max()) > 255 else colours).astype(np.uint8)
@@ -208,7 +208,7 @@ def _colour(dataset: Any, stored: NDArray[Any], notes: list[str]) -> NDArray[np.
 
 
 def _note_geometry(dataset: Any, notes: list[str]) -> None:
-    if any(element.tag.group & 0xFF01 == 0x6000 for element in dataset):
+    if any(tag.group & 0xFF01 == 0x6000 for tag in list(dataset.keys())):
         notes.append("overlays were left out")
     spacing = _numbers(dataset.get("PixelAspectRatio")) or _numbers(dataset.get("PixelSpacing"))
     if len(spacing) == 2 and abs(spacing[0] - spacing[1]) > 1e-3 * max(spacing):
