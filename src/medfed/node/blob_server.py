@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, cast
 
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys
 from medfed.crypto.certificates import make_certificate
+from medfed.crypto.memory_file import MemoryFile
 from medfed.errors import MedFedError, Refused, Unavailable
 from medfed.hospital.blob_exchange.access import BlobIndex
 from medfed.hospital.blob_exchange.message_signatures import verify_request
@@ -328,11 +326,6 @@ def _server_context(keys: SiteKeys) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    handle, name = tempfile.mkstemp(prefix="medfed-")  # mode 0600, and gone as soon as it is read
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(certificate + secret)
-        context.load_cert_chain(name)
-    finally:
-        Path(name).unlink()
+    with MemoryFile(certificate + secret) as file:
+        context.load_cert_chain(file.path)
     return context

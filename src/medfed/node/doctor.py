@@ -24,7 +24,7 @@ __all__ = ["Finding", "examine"]
 
 _LEAST_FREE: Final = 1 << 30
 _CONNECT_SECONDS: Final = 3.0
-_SECRETS: Final = ("cometbft/config/priv_validator_key.json", "cometbft/config/node_key.json")
+_SECRETS: Final = ("cometbft/config/node_key.json", "api.token")
 
 
 class Finding(Record):

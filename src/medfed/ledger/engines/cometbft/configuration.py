@@ -2,12 +2,14 @@
 
 Everything here follows from the ledger's genesis and from a few settings, so a home can be written again at every
 start; only `data/` is CometBFT's own, above all the record of what this validator has signed, which must never be lost
-or copied: running one key twice is how a validator betrays. The two key files are readable by their owner alone.
+or copied: running one key twice is how a validator betrays. The validator's key is the participant's signing key: it is
+handed over in memory and on no disk. The node's own key only names it among its peers; its owner alone can read it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import tempfile
 from datetime import UTC, datetime
@@ -31,6 +33,8 @@ __all__ = [
     "find_sockets",
     "make_sockets",
     "node_id",
+    "remove_sockets",
+    "validator_key",
     "write_home",
 ]
 
@@ -94,6 +98,16 @@ def find_sockets(root: Path) -> Sockets:
         raise Unavailable(f"{root}: no node has run here yet") from None
 
 
+def remove_sockets(root: Path) -> None:
+    """Leave nothing outside the node's directory; only when the node has stopped."""
+    found = find_sockets(root)
+    if found.rpc.parent != root.absolute() / "cometbft":
+        for path in found:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody has put something else there
+            found.rpc.parent.rmdir()
+
+
 def _sockets(place: Path) -> Sockets:
     return Sockets(place / "app.sock", place / "rpc.sock")
 
@@ -117,28 +131,34 @@ def node_id(home: Path, entropy: Entropy = system_entropy) -> str:
     return address_of(SigningKey.from_seed(seed).public).hex()
 
 
-def write_home(
-    home: Path, genesis: Genesis, settings: NodeSettings, sockets: Sockets, validator: SigningKey | None
-) -> None:
+def validator_key(key: SigningKey | None, entropy: Entropy = system_entropy) -> bytes:
+    """The content of CometBFT's key file. It wants a key even where it only follows: one that nobody knows."""
+    key = key or SigningKey.generate(entropy)
+    return _json(
+        {"address": address_of(key.public).hex().upper(), "pub_key": _public(key.public), "priv_key": _private(key)}
+    )
+
+
+def write_home(home: Path, genesis: Genesis, settings: NodeSettings, sockets: Sockets, key_file: str) -> None:
     """Write all files of a home but those of `data/` that are there already.
 
-    `validator` signs votes; without one the node only follows.
+    `key_file` is where CometBFT will find what `validator_key` gives.
 
     Raises:
-        Unavailable: the directory cannot be written. InvalidInput: the home is another chain's or another key's.
+        Unavailable: the directory cannot be written. InvalidInput: the home is another chain's.
     """
     config, data = home / "config", home / "data"
     try:
         for directory in (home, config, data):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         node_id(home)
-        _write_validator_key(config / "priv_validator_key.json", validator)
+        (config / "priv_validator_key.json").unlink(missing_ok=True)  # earlier versions wrote the key there
         state = data / "priv_validator_state.json"
         if not state.exists():
             _refuse_lost_state(data)
             state.write_bytes(_json({"height": "0", "round": 0, "step": 0}))
         _write_genesis(config / "genesis.json", genesis, settings.validators)
-        (config / "config.toml").write_text(_config(settings, sockets), encoding="utf-8")
+        (config / "config.toml").write_text(_config(settings, sockets, key_file), encoding="utf-8")
     except OSError as error:
         raise Unavailable(f"{home}: cannot be written: {error.strerror or error}") from None
 
@@ -147,26 +167,6 @@ def _refuse_lost_state(data: Path) -> None:
     """A home with blocks but without the record of votes has lost it; starting from nothing could vote twice."""
     if any(entry.name.endswith(".db") for entry in data.iterdir()):
         raise InvalidInput(f"{data}: priv_validator_state.json is missing beside CometBFT's blocks; see the guide")
-
-
-def _write_validator_key(path: Path, validator: SigningKey | None) -> None:
-    # CometBFT wants a key even where it only follows; a key that nobody knows has no vote.
-    if validator is None:
-        if not path.exists():
-            create_private_file(path, _validator_key(SigningKey.generate(system_entropy)))
-        return
-    wanted = _validator_key(validator)
-    if path.exists():
-        if read_private_file(path, _MAX_KEY_FILE) == wanted:
-            return
-        path.unlink()
-    create_private_file(path, wanted)
-
-
-def _validator_key(key: SigningKey) -> bytes:
-    return _json(
-        {"address": address_of(key.public).hex().upper(), "pub_key": _public(key.public), "priv_key": _private(key)}
-    )
 
 
 def _write_genesis(path: Path, genesis: Genesis, named: tuple[Name, ...]) -> None:
@@ -205,7 +205,7 @@ def _genesis(genesis: Genesis, named: tuple[Name, ...]) -> dict[str, Any]:
     }
 
 
-def _config(settings: NodeSettings, sockets: Sockets) -> str:
+def _config(settings: NodeSettings, sockets: Sockets, key_file: str) -> str:
     sections: dict[str, dict[str, Any]] = {
         "": {
             "version": "0.38.17",
@@ -215,6 +215,7 @@ def _config(settings: NodeSettings, sockets: Sockets) -> str:
             "log_level": "error",
             "log_format": "json",
             "abci": "socket",
+            "priv_validator_key_file": key_file,
         },
         "rpc": {
             "laddr": f"unix://{sockets.rpc}",

@@ -10,12 +10,19 @@ import os
 from pathlib import Path
 
 from medfed.crypto import SigningKey
+from medfed.crypto.memory_file import MemoryFile
 from medfed.errors import Outdated, Tampered, Unavailable
 from medfed.identifiers import Height
 from medfed.ledger.engine import Clock, Sealer
 from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
-from medfed.ledger.engines.cometbft.configuration import NodeSettings, make_sockets, write_home
+from medfed.ledger.engines.cometbft.configuration import (
+    NodeSettings,
+    make_sockets,
+    remove_sockets,
+    validator_key,
+    write_home,
+)
 from medfed.ledger.engines.cometbft.engine import PoolEngine
 from medfed.ledger.engines.cometbft.program import end_orphans, installed_program
 from medfed.ledger.engines.cometbft.replica import Replica
@@ -53,7 +60,9 @@ class CometEngine(PoolEngine):
         super().__init__(replica, RpcClient(str(sockets.rpc)), clock, sealer)
         home = root / "cometbft"
         key = None if sealer is None else SigningKey.from_seed(sealer.signing_seed)
-        write_home(home, store.genesis, settings, sockets, key)
+        self._root = root
+        self._key_file = MemoryFile(validator_key(key))
+        write_home(home, store.genesis, settings, sockets, self._key_file.path)
         self.application = Application(replica, clock, sealer, settings.validators)
         self._server = AbciServer(sockets.app, self.application.answer)
         command = [str(program), "start", "--home", str(home.absolute())]
@@ -69,6 +78,7 @@ class CometEngine(PoolEngine):
             environment={"GOGC": "40", **os.environ},
             before=before,
             wanted=lambda: self._server.failure is None,
+            inherited=(self._key_file.descriptor,),
         )
         self.supervisor.start()
 
@@ -133,3 +143,5 @@ class CometEngine(PoolEngine):
         self.supervisor.stop()
         self._server.close()
         super().close()
+        self._key_file.close()
+        remove_sockets(self._root)

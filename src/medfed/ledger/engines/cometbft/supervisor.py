@@ -36,8 +36,10 @@ class Supervisor:
         wanted: Callable[[], bool] = lambda: True,
         stop_seconds: float = 10.0,
         label: str = "",
+        inherited: Sequence[int] = (),
     ) -> None:
-        """`output` takes what the program prints, its directory is where it runs; `before` is done before each start.
+        """`output` takes what the program prints, its directory is where it runs; `before` is done before each start;
+        `inherited` are files of this process that the program may use under the same numbers.
 
         When the program has ended, it is started again as long as `wanted` says so.
         """
@@ -48,6 +50,7 @@ class Supervisor:
         self._before = before
         self._wanted = wanted
         self._stop_seconds = stop_seconds
+        self._inherited = tuple(inherited)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -124,5 +127,6 @@ class Supervisor:
                 stderr=output,
                 cwd=self._output.parent,
                 env=self._environment,
+                pass_fds=self._inherited,
                 start_new_session=True,
             )

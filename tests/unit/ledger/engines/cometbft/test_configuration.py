@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from tests.support.cometbft import needs_cometbft
 from tests.support.ledger import FOUR, key_of, make_genesis
 
+from medfed.crypto.memory_file import MemoryFile
 from medfed.errors import InvalidInput, Unavailable
 from medfed.ledger.engines.cometbft.configuration import (
     NodeSettings,
@@ -20,6 +22,8 @@ from medfed.ledger.engines.cometbft.configuration import (
     find_sockets,
     make_sockets,
     node_id,
+    remove_sockets,
+    validator_key,
     write_home,
 )
 from medfed.ledger.engines.cometbft.program import find_program
@@ -28,9 +32,8 @@ from medfed.ledger.genesis import Policy
 SOCKETS = Sockets(Path("app.sock"), Path("rpc.sock"))
 
 
-def write(home: Path, settings: NodeSettings | None = None, validator: str | None = "alpha") -> None:
-    key = None if validator is None else key_of(validator)
-    write_home(home, make_genesis(), settings or NodeSettings(), SOCKETS, key)
+def write(home: Path, settings: NodeSettings | None = None, key_file: str = "key.json") -> None:
+    write_home(home, make_genesis(), settings or NodeSettings(), SOCKETS, key_file)
 
 
 def test_the_genesis_has_the_hospitals_and_the_chain(tmp_path: Path) -> None:
@@ -52,10 +55,22 @@ def test_writing_it_again_changes_nothing_but_the_configuration(tmp_path: Path) 
     assert config["proxy_app"] == "unix://app.sock"
 
 
-def test_the_keys_are_the_owners_alone(tmp_path: Path) -> None:
+def test_the_nodes_key_is_the_owners_alone_and_the_validators_is_on_no_disk(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir(mode=0o700)
+    (tmp_path / "config" / "priv_validator_key.json").write_text("as an earlier version left it")
     write(tmp_path)
-    for name in ("priv_validator_key.json", "node_key.json"):
-        assert stat.S_IMODE((tmp_path / "config" / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "config" / "node_key.json").stat().st_mode) == 0o600
+    seed = key_of("alpha").seed
+    for path in tmp_path.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        assert seed not in data
+        assert base64.b64encode(seed)[:40] not in data
+    assert not (tmp_path / "config" / "priv_validator_key.json").exists()
+
+
+def test_one_who_only_follows_has_a_key_that_nobody_knows() -> None:
+    first, second = json.loads(validator_key(None)), json.loads(validator_key(None))
+    assert first["address"] != second["address"]
 
 
 def test_a_text_in_the_settings_cannot_leave_its_quotes(tmp_path: Path) -> None:
@@ -66,7 +81,7 @@ def test_a_text_in_the_settings_cannot_leave_its_quotes(tmp_path: Path) -> None:
 def test_a_home_of_another_ledger_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(InvalidInput, match="another ledger"):
-        write_home(tmp_path, make_genesis(policy=Policy(sender_quota=9)), NodeSettings(), SOCKETS, None)
+        write_home(tmp_path, make_genesis(policy=Policy(sender_quota=9)), NodeSettings(), SOCKETS, "key.json")
 
 
 def test_a_lost_record_of_votes_is_not_made_anew_beside_blocks(tmp_path: Path) -> None:
@@ -97,15 +112,19 @@ def test_a_node_keeps_its_id_and_two_nodes_have_two(tmp_path: Path) -> None:
 
 @needs_cometbft
 def test_cometbft_reads_the_keys_as_we_mean_them(tmp_path: Path) -> None:
-    write(tmp_path)
     program = find_program()
     assert program is not None
-    shown = subprocess.run([program, "show-node-id", "--home", tmp_path], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == node_id(tmp_path)
-    shown = subprocess.run([program, "show-validator", "--home", tmp_path], capture_output=True, text=True, check=True)
-    import base64
 
-    assert base64.b64decode(json.loads(shown.stdout)["value"]) == key_of("alpha").public
+    def show(what: str) -> str:
+        words = [str(program), what, "--home", str(tmp_path)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, pass_fds=(secret.descriptor,))
+        return done.stdout.strip()
+
+    with MemoryFile(validator_key(key_of("alpha"))) as secret:
+        write(tmp_path, key_file=secret.path)
+        assert show("show-node-id") == node_id(tmp_path)
+        shown = show("show-validator")
+    assert base64.b64decode(json.loads(shown)["value"]) == key_of("alpha").public
 
 
 def test_sockets_of_a_deep_directory_are_elsewhere_and_found_again(tmp_path: Path) -> None:
@@ -113,7 +132,20 @@ def test_sockets_of_a_deep_directory_are_elsewhere_and_found_again(tmp_path: Pat
     made = make_sockets(deep)
     assert len(str(made.app)) < 100
     assert find_sockets(deep) == made == make_sockets(deep)
-    made.app.parent.rmdir()
+    made.rpc.touch()
+    remove_sockets(deep)
+    assert not made.app.parent.exists()
+    again = make_sockets(deep)
+    assert again.app.parent.is_dir()
+    remove_sockets(deep)
+
+
+def test_sockets_in_the_nodes_own_directory_stay(tmp_path: Path) -> None:
+    if len(str(tmp_path)) > 60:
+        pytest.skip("the directory for temporary files has too long a name")
+    made = make_sockets(tmp_path)
+    remove_sockets(tmp_path)
+    assert made.rpc.parent.is_dir()
 
 
 def test_where_no_node_has_run_there_are_no_sockets(tmp_path: Path) -> None:
