@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "decide": "Write down what a doctor decided on an answer.",
     "demo": "Four hospitals train a model together, on real data.",
     "diagnose": "Find similar cases and ask the network.",
+    "exchange": "Ask another hospital for data, on its terms.",
     "follow-up": "Write down how it went; a good course makes a new case.",
     "imaging": "Import pictures with findings and check them.",
     "keys": "Create and look at a site's keys.",

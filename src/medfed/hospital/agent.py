@@ -97,7 +97,7 @@ class Agent:
         self._not_before: dict[str, int] = {}
         self._wanted: set[str] = set()
         """What was due in this step, by key; whatever else is known of works is old."""
-        self._dealings = Dealings()
+        self._dealings = Dealings(site.vault)
         self._forgotten: set[StudyId] = set()
         """Alignments of which nothing secret is left."""
         self.hand_over: Callable[[StateView], int] = lambda _: 0

@@ -17,12 +17,11 @@ from medfed.hospital.blob_exchange.directory import PeerDirectory
 from medfed.hospital.blob_exchange.peer_blobs import PeerBlobs
 from medfed.hospital.blob_exchange.relaying import Relaying
 from medfed.hospital.blob_exchange.room import BlobRoom
-from medfed.hospital.dealings import tests_under_way
+from medfed.hospital.dealings import all_dealings
 from medfed.hospital.key_rotation import settle_keys
 from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
 from medfed.identifiers import Height
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
-from medfed.ledger.contracts.blind_test import blind_tests
 from medfed.ledger.contracts.membership import ChangeAddress, participant
 from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.registry import artefacts
@@ -131,21 +130,21 @@ def _announce(agent: Agent, address: str) -> None:
 
 
 def is_done(view: StateView, name: str) -> bool:
-    """Whether this site was in some study, alignment, office or blind test, and none needs it any more."""
+    """Whether this site was in something, from studies to data requests, and none of it needs it any more."""
     found = [study_record(view, identifier) for identifier in studies(view)]
     records = [record for record in found if record is not None]
     mine = [record for record in records if name in (record.roster or record.terms.invited)]
     aligned = [alignment_record(view, identifier) for identifier in alignments(view)]
     ours = [record for record in aligned if record is not None and name in record.invited]
-    if tests_under_way(view, name):
+    dealings = all_dealings(view, name)
+    if not dealings.is_idle:
         return False
     served = [record for record in records if _holds_office(view, record, name)]
     if any(_is_unmatched(record, name) for record in ours):
         return False
     if any(record.phase not in ("completed", "aborted") for record in served):
         return False
-    tested = any(name in (test.requester, test.service) for test in blind_tests(view))
-    return bool(mine or ours or served or tested) and not any(_is_open(view, record, name) for record in mine)
+    return bool(mine or ours or served or dealings.ended) and not any(_is_open(view, record, name) for record in mine)
 
 
 def _holds_office(view: StateView, record: Study, name: str) -> bool:

@@ -146,8 +146,10 @@ def absorb_round(
     return absorb(plan, state, record.kind, record.number, sums, weights)
 
 
-def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore) -> LearningState:
+def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore, before: int | None = None) -> LearningState:
     """The learning state after every closed round of a study, from published material alone.
+
+    With `before`, after every closed round below that number.
 
     Raises:
         Unavailable: the study or a blob is not here.
@@ -157,7 +159,7 @@ def recompute_state(reader: Reader, study: StudyId, blobs: BlobStore) -> Learnin
         raise Unavailable(f"study {study.hex()}: it is not on the ledger")
     plan = plan_of(reader, study)
     state = initial_state(plan)
-    for number in range(record.next_round):
+    for number in range(record.next_round if before is None else min(before, record.next_round)):
         closed = round_record(reader, study, number)
         if closed is not None and closed.phase in CLOSED:
             state = absorb_round(reader, record, plan, state, closed, blobs).state

@@ -6,6 +6,7 @@ never approve on its own what no rule names.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -13,8 +14,10 @@ from msgspec import Meta
 from medfed.encoding import Record
 from medfed.federation.plan import Plan
 from medfed.identifiers import Code, Name
+from medfed.ledger.contracts.exchange import DataRequest
+from medfed.ledger.contracts.offered_data import Kind, Purpose
 
-__all__ = ["AlignmentPolicy", "ConsentPolicy", "ConsentRule", "Decision", "decide"]
+__all__ = ["AlignmentPolicy", "ConsentPolicy", "ConsentRule", "Decision", "ExchangeRule", "decide", "decide_request"]
 
 
 class ConsentRule(Record):
@@ -41,6 +44,17 @@ class AlignmentPolicy(Record):
     """The law or agreement under which identifiers of patients may be compared, in words for people."""
 
 
+class ExchangeRule(Record):
+    """Decides on data requests that fit every condition given; an empty condition fits all."""
+
+    decision: Literal["approve", "decline"]
+    requesters: tuple[Name, ...] = ()
+    purposes: tuple[Purpose, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    code: Code = "policy"
+    """The reason given when declining."""
+
+
 class ConsentPolicy(Record):
     """What the site decides without a person."""
 
@@ -49,6 +63,8 @@ class ConsentPolicy(Record):
     most_resumes: Annotated[int, Meta(ge=0, le=10_000)] = 50
     """Pauses after which a study is left to a person even with `auto`."""
     alignment: AlignmentPolicy = AlignmentPolicy()
+    exchange: tuple[ExchangeRule, ...] = ()
+    """Which requests for its data the site grants or refuses without a person; where none fits, a person decides."""
 
 
 class Decision(Record):
@@ -66,6 +82,18 @@ def decide(policy: ConsentPolicy, proposer: Name, plan: Plan) -> Decision:
     """The first fitting rule's decision."""
     for rule in policy.rules:
         if _fits(rule, proposer, plan):
+            return Decision(rule.decision, rule.code if rule.decision == "decline" else "")
+    return Decision("ask")
+
+
+def decide_request(rules: Sequence[ExchangeRule], request: DataRequest, kind: Kind) -> Decision:
+    """The first fitting rule's decision on a data request."""
+    for rule in rules:
+        if (
+            (not rule.requesters or request.requester in rule.requesters)
+            and (not rule.purposes or request.purpose in rule.purposes)
+            and (not rule.kinds or kind in rule.kinds)
+        ):
             return Decision(rule.decision, rule.code if rule.decision == "decline" else "")
     return Decision("ask")
 

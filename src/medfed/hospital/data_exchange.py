@@ -29,7 +29,15 @@ from medfed.ledger.contracts.exchange import (
 )
 from medfed.ledger.contracts.offered_data import OfferedDataset
 
-__all__ = ["Committed", "commit_file", "deliver_file", "judge_delivery", "receive_delivery", "seal_for_arbiter"]
+__all__ = [
+    "Committed",
+    "Outcome",
+    "commit_file",
+    "deliver_file",
+    "judge_delivery",
+    "receive_delivery",
+    "seal_for_arbiter",
+]
 
 _READ: Final = 1 << 20
 _KEY_BYTES: Final = 32
@@ -67,23 +75,31 @@ def deliver_file(
     receiver_key: bytes,
     blobs: BlobStore,
     entropy: Entropy,
+    commitment: Digest | None = None,
 ) -> tuple[DeliverData, bytes]:
     """Encrypt the file for one request into a blob; the body to send, and the content key for the owner's vault.
 
-    The file is read once: if it has changed since it was committed to, the receiver will see that, and so will the
-    arbiter. Call `commit_file` again to know.
+    The file is read once. With `commitment`, a file that is no longer what was committed to is not delivered; without,
+    the receiver will see that, and so will the arbiter.
 
     Raises:
-        InvalidInput: the file cannot be read. Unavailable: there is no room for the blob.
+        InvalidInput: the file cannot be read, or has changed. Unavailable: there is no room for the blob.
     """
     content_key = entropy(_KEY_BYTES)
-    length = 0
+    length, state = 0, hashlib.sha256()
+
+    def noted() -> Iterator[bytes]:
+        for part in _salted(salt, path):
+            state.update(part)
+            yield part
 
     def counted() -> Iterator[bytes]:
         nonlocal length
-        for chunk in encrypt_chunks(content_key, _salted(salt, path), _stream_context(chain, request)):
+        for chunk in encrypt_chunks(content_key, noted(), _stream_context(chain, request)):
             length += len(chunk)
             yield chunk
+        if commitment is not None and not equal(state.digest(), commitment):
+            raise InvalidInput(f"{path.name}: it is no longer what was offered; offer it anew under another name")
 
     blob = blobs.put_parts(counted())
     sealed = seal(receiver_key, content_key, content_key_info(chain, request, request.requester))

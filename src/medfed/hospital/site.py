@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
@@ -76,6 +77,8 @@ class Site:
     """What it brings to alignments; None where it has no case library."""
     diagnose: DiagnoseSource | None = None
     """What answers blind tests, where it is not the registered model itself: in simulations."""
+    received: Path | None = None
+    """Where data that was asked for goes; None where there is no disk."""
     votes: dict[StudyId, NDArray[np.int64]] = field(default_factory=dict[StudyId, NDArray[np.int64]], repr=False)
     """Exact histograms of this hospital's own teachers: in memory only, never stored."""
     cipher: Cipher = field(default_factory=WorkerCipher)

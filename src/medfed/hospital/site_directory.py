@@ -161,6 +161,7 @@ def open_site(
     return Site(
         keys, vault, blobs, data, site_file.consent, clock, entropy,
         started_ms=clock(), cap=site_file.privacy.cap, entries=entries,
+        received=directory / "received",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from medfed.errors import InvalidInput, brief
 from medfed.federation.picture_table import load_picture_table
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table, read_csv
-from medfed.hospital.consent import AlignmentPolicy, ConsentPolicy, ConsentRule
+from medfed.hospital.consent import AlignmentPolicy, ConsentPolicy, ConsentRule, ExchangeRule
 from medfed.hospital.site import PrivacyCap
 from medfed.input_file import parse_toml, read_input
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
@@ -47,6 +47,13 @@ signatures = "ask"           # or "approve", "decline"; "ask" leaves it to a per
 patients = "ask"             # the same, but never without a legal basis
 # legal_basis = ""           # the law or agreement under which identifiers may be compared
 # identifiers = "people.csv" # columns: patient, and the fields that are asked for
+
+# The first rule that fits decides on a request for data that this site has offered; where none fits, a person does
+# (medfed exchange decide).
+# [[exchange.rule]]
+# decision = "approve"
+# requesters = ["north"]
+# purposes = ["research"]
 
 [library]
 # vocabulary = "study.voc"   # the vocabulary of a study that learns from the case library
@@ -112,7 +119,7 @@ def load_site_file(path: Path) -> SiteFile:
     if not path.exists():
         return SiteFile()
     document = _read(path)
-    _refuse_unknown(path, "", document, ("data", "consent", "privacy", "alignment", "library", "blobs"))
+    _refuse_unknown(path, "", document, ("data", "consent", "privacy", "alignment", "exchange", "library", "blobs"))
     data = _table(path, "data", document.get("data", {}))
     consent = _table(path, "consent", document.get("consent", {}))
     _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule"))
@@ -125,7 +132,8 @@ def load_site_file(path: Path) -> SiteFile:
     privacy = _record(path, "privacy", _table(path, "privacy", document.get("privacy", {})), PrivacyFile)
     library = _record(path, "library", _table(path, "library", document.get("library", {})), LibraryFile)
     alignment, identifiers = _alignment(path, _table(path, "alignment", document.get("alignment", {})))
-    policy = msgspec.structs.replace(policy, rules=rules, alignment=alignment)
+    exchange = _exchange_rules(path, _table(path, "exchange", document.get("exchange", {})))
+    policy = msgspec.structs.replace(policy, rules=rules, alignment=alignment, exchange=exchange)
     return SiteFile(_data_files(path, data), policy, privacy, library, identifiers, blobs)
 
 
@@ -151,6 +159,13 @@ def _alignment(path: Path, section: dict[str, Any]) -> tuple[AlignmentPolicy, st
         raise InvalidInput(f"{path}: alignment.identifiers: expected a path")
     rest = {key: value for key, value in section.items() if key != "identifiers"}
     return _record(path, "alignment", rest, AlignmentPolicy), identifiers
+
+
+def _exchange_rules(path: Path, section: dict[str, Any]) -> tuple[ExchangeRule, ...]:
+    _refuse_unknown(path, "exchange", section, ("rule",))
+    return tuple(
+        _record(path, f"exchange.rule[{i}]", row, ExchangeRule) for i, row in _rows(path, section, "rule")
+    )  # fmt: skip
 
 
 def _data_files(path: Path, data: dict[str, Any]) -> tuple[DataFile, ...]:

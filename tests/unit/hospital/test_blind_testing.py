@@ -96,7 +96,7 @@ class Story:
     def due(self, name: str, wrong: int = 0) -> list[Body]:
         """What a side owes now, through its duties."""
         view, me = self.world.view, Me(name, self.world.clock() + 10_000, 0)
-        works = Dealings().works(view, me)
+        works = Dealings(self.vaults[name]).works(view, me)
         return [body for duty, work in works for body in duty.perform(work, self.site(name, wrong), view)]
 
     def step(self, wrong: int = 0) -> int:

@@ -15,8 +15,11 @@ from medfed.ledger.block import Block
 from medfed.ledger.contracts.aggregates import PublishAggregate
 from medfed.ledger.contracts.alignment import alignment_record
 from medfed.ledger.contracts.alignment_blinding import PublishBlinded
+from medfed.ledger.contracts.blind_test import OpenBlindTest, blind_test
 from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum, PublishDecryption
+from medfed.ledger.contracts.exchange import DeliverData, data_request
 from medfed.ledger.contracts.membership import is_active, participant
+from medfed.ledger.contracts.offered_data import offered_dataset
 from medfed.ledger.contracts.offices import PublishEncryptionKey, offices
 from medfed.ledger.contracts.registry import RegisterArtefact, artefacts
 from medfed.ledger.contracts.rounds import round_record
@@ -29,7 +32,7 @@ from medfed.ledger.transition import Receipt
 __all__ = ["BlobIndex", "Rows"]
 
 _Use = tuple[str, bytes] | None
-"""A study or an alignment, by its identifier; None: for all."""
+"""A study, an alignment, a blind test or a data request, by its identifier; None: for all."""
 
 
 class _Named(NamedTuple):
@@ -49,6 +52,8 @@ _NAMED: Final[Mapping[type, tuple[str, ...]]] = {
     PublishAggregate: ("total",),
     PublishBlinded: ("blob",),
     RegisterArtefact: ("artefact", "card"),
+    OpenBlindTest: ("cases",),
+    DeliverData: ("blob",),
 }
 Rows = Iterable[tuple[Height, Block, list[Receipt]]]
 
@@ -68,7 +73,8 @@ class BlobIndex:
         """Whether the active participant `who` may have a blob.
 
         A study's blobs are for who was invited or is in it, its proposer, its aggregators, and auditors; an
-        alignment's for who was invited, and nobody else; what was registered for all is for all.
+        alignment's for who was invited, and nobody else; a blind test's for its two sides; a delivery's for owner,
+        requester and arbiter; what was registered for all is for all.
         """
         asking = participant(reader, who)
         if asking is None or asking.status != "active" or not self._is_known(blob):
@@ -79,6 +85,11 @@ class BlobIndex:
         if use[0] == "alignment":
             alignment = alignment_record(reader, use[1])
             return alignment is not None and who in alignment.invited
+        if use[0] == "blind-test":
+            test = blind_test(reader, use[1])
+            return test is not None and who in (test.requester, test.service)
+        if use[0] == "data-request":
+            return who in _dealing(reader, use[1])
         return asking.role == "auditor" or who in _concerned(reader, use[1])
 
     def open_blobs_of(self, reader: Reader, who: Name) -> list[Digest]:
@@ -117,12 +128,18 @@ class BlobIndex:
             body: Any = transaction.body
             attempt = (body.round, body.attempt) if isinstance(body, SubmitUpdate) else None
             for field in next((names for kind, names in _NAMED.items() if isinstance(body, kind)), ()):
-                self._for.setdefault(getattr(body, field), _Named(_use_of(body), transaction.sender, attempt))
+                named: Digest | tuple[Digest, ...] = getattr(body, field)
+                for blob in named if isinstance(named, tuple) else (named,):
+                    self._for.setdefault(blob, _Named(_use_of(body), transaction.sender, attempt))
 
 
 def _use_of(body: Any) -> _Use:
     if isinstance(body, RegisterArtefact):
         return None
+    if isinstance(body, OpenBlindTest):
+        return ("blind-test", body.test)
+    if isinstance(body, DeliverData):
+        return ("data-request", body.request)
     return ("alignment", body.alignment) if isinstance(body, PublishBlinded) else ("study", body.study)
 
 
@@ -133,6 +150,17 @@ def _is_over(reader: Reader, named: _Named) -> bool:
     if kind == "alignment":
         alignment = alignment_record(reader, identifier)
         return alignment is not None and alignment.phase == "ended"
+    if kind == "blind-test":
+        test = blind_test(reader, identifier)
+        return test is not None and test.phase in ("passed", "failed", "expired")
+    if kind == "data-request":
+        request = data_request(reader, identifier)
+        # Where nobody is at fault, the arbiter has just handed over the key that opens it.
+        return request is not None and request.phase in ("accepted", "decided") and request.fault != "nobody"
+    return _is_study_over(reader, identifier, named)
+
+
+def _is_study_over(reader: Reader, identifier: StudyId, named: _Named) -> bool:
     study = study_record(reader, identifier)
     if study is None:
         return False
@@ -149,6 +177,14 @@ def _all_have_registered(reader: Reader, study: Study) -> bool:
     active = {name for name in study.roster if is_active(reader, name)}
     models = (entry for entry in artefacts(reader) if entry.study == study.study)
     return any(active <= {entry.registered_by, *entry.endorsers} for entry in models)
+
+
+def _dealing(reader: Reader, identifier: bytes) -> frozenset[Name]:
+    request = data_request(reader, identifier)
+    dataset = offered_dataset(reader, request.dataset) if request is not None else None
+    if request is None or dataset is None:
+        return frozenset()
+    return frozenset((request.owner, request.requester, dataset.terms.arbiter))
 
 
 def _concerned(reader: Reader, study: StudyId) -> frozenset[Name]:

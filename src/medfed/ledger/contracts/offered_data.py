@@ -23,6 +23,7 @@ from medfed.ledger.state import Overlay, Reader, Table
 
 __all__ = [
     "ExchangeTerms",
+    "Kind",
     "OfferDataset",
     "OfferedDataset",
     "Purpose",

@@ -1,0 +1,109 @@
+"""What a site may offer besides a file of its own: an image set as one archive, and its own past update of a round.
+
+Archives hold pictures and findings, never where they came from. An update is computed anew from the site's data, for
+its owner only: under masks nobody else has it. This module must never make an update of a study with noise, because
+its noise is what protects patients.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import safetensors.numpy
+
+from medfed.crypto import Entropy
+from medfed.errors import InvalidInput, Unavailable
+from medfed.federation.plan import Labelling, TrainingNoise
+from medfed.federation.study import contribution, initial_local_memory, local_rng
+from medfed.hospital.aggregation import plan_of, recompute_state
+from medfed.hospital.noisy_update import usable_rows
+from medfed.hospital.site import Site
+from medfed.identifiers import StudyId
+from medfed.imaging.coco import write_coco
+from medfed.imaging.image_set import load_image_set
+from medfed.ledger.contracts.rounds import round_record
+from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engine import StateView
+
+__all__ = ["pack_images", "pack_update"]
+
+_OFFERED: Final = "offered"
+ANNOTATIONS: Final = "annotations.coco.json"
+
+
+def pack_images(folder: Path, site: Path, entropy: Entropy) -> Path:
+    """An image set as a new archive in the site's directory: pictures by digest, and one COCO file.
+
+    Raises:
+        InvalidInput: no image set is there. Tampered: a picture was changed. Unavailable: there is no room.
+    """
+    images = load_image_set(folder)
+    target = _new_file(site, f"{entropy(8).hex()}.tar")
+    try:
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for picture in images.pictures:
+                    _add(archive, picture.file, images.data(picture))
+                _add(archive, ANNOTATIONS, write_coco(images.pictures, images.labels))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise Unavailable(f"{target}: {error.strerror or error}") from None
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def pack_update(site: Site, view: StateView, study: StudyId, number: int, directory: Path) -> Path:
+    """This site's own update of one training round as a safetensors file, computed as it was for the round.
+
+    Raises:
+        InvalidInput: no training round of that number in which this site was, or a kind of study whose updates cannot
+            be given away. Unavailable: the blobs of the rounds before are not here.
+    """
+    record, current = study_record(view, study), round_record(view, study, number)
+    if record is None or current is None or current.kind != "training" or site.name not in current.survivors:
+        raise InvalidInput(f"study {study.hex()[:12]}: {site.name} has no accepted update of a training round {number}")
+    plan = plan_of(view, study)
+    if isinstance(plan.noise, TrainingNoise) or isinstance(plan.labelling, Labelling):
+        raise InvalidInput("an update of a study with noise is not given away: without its noise it protects nobody")
+    if plan.training.strategy.name == "scaffold":
+        raise InvalidInput(f"updates of {plan.training.strategy.name} depend on a memory that is not kept")
+    state = recompute_state(view, study, site.blobs, before=number)
+    rng = local_rng(plan, number, site.name)
+    values, _ = contribution(plan, state, "training", usable_rows(site, plan, study), rng, initial_local_memory(plan))
+    arrays = {name: np.ascontiguousarray(array) for name, array in values.items()}
+    data = safetensors.numpy.save(arrays, metadata={"study": study.hex(), "round": str(number), "site": site.name})
+    target = _new_file(directory, f"{site.entropy(8).hex()}.safetensors")
+    try:
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(f"{target}: {error.strerror or error}") from None
+    return target
+
+
+def _new_file(site: Path, name: str) -> Path:
+    folder = site / _OFFERED
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{folder}: {error.strerror or error}") from None
+    return folder / name
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Without a date, an owner or a mode of this machine."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    entry.mode = 0o600
+    archive.addfile(entry, io.BytesIO(data))
