@@ -23,6 +23,7 @@ from benchmarks.pate_cohorts import (
     has_diabetes,
     has_pneumonia,
     pneumonia_cohort,
+    radiograph_cohort,
 )
 
 import medfed
@@ -42,10 +43,12 @@ WITHOUT_PRIVACY = LocalTraining(epochs=10, batch_size=64, optimizer="adam", lear
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=[], help="adult, diabetes, pneumonia, cost; all of them by default")
+    parser.add_argument(
+        "parts", nargs="*", default=[], help="adult, diabetes, pneumonia, radiographs, cost; all of them by default"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     chosen = parser.parse_args(arguments)
-    parts = chosen.parts or ["adult", "diabetes", "pneumonia", "cost"]
+    parts = chosen.parts or ["adult", "diabetes", "pneumonia", "radiographs", "cost"]
     if "adult" in parts:
         _report("Adult, accuracy", adult_cohort() if has_adult() else None, chosen.seeds, accuracy)
     if "diabetes" in parts:
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "pneumonia" in parts:
         cohort = pneumonia_cohort() if has_pneumonia() else None
         _report("PneumoniaMNIST, accuracy", cohort, chosen.seeds, accuracy)
+    if "radiographs" in parts:
+        cohort = radiograph_cohort() if has_pneumonia() else None
+        _report("PneumoniaMNIST, convolutional teachers and student, accuracy", cohort, chosen.seeds, accuracy)
     if "cost" in parts:
         _report_cost()
 

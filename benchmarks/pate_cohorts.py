@@ -6,6 +6,7 @@ as the public, unlabelled cases, another as test rows that nobody learns from.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import math
@@ -25,6 +26,7 @@ from medfed.federation.plan import (
     Labelling,
     NumberFeature,
     Participation,
+    PixelsFeature,
     Plan,
     Purpose,
     Student,
@@ -33,7 +35,7 @@ from medfed.federation.plan import (
 from medfed.identifiers import sha256
 from medfed.ledger.contracts.labelling_terms import GaussianNoise, LaplaceNoise, VoteNoise
 from medfed.ledger.contracts.terms import Deadlines
-from medfed.models.settings import LocalTraining, MlpModel
+from medfed.models.settings import ClassifierModel, LocalTraining, MlpModel, SmallCnnModel
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
 
 HOSPITALS = tuple(f"hospital-{letter}" for letter in "abcdefghij")
@@ -181,6 +183,47 @@ def pneumonia_cohort(queries: int = 200, teachers: int = 10, hospitals: Sequence
     )
 
 
+def radiograph_cohort(
+    queries: int = 200, teachers: int = 10, hospitals: Sequence[str] = HOSPITALS, private: int | None = None
+) -> Cohort:
+    """The same radiographs at their 28 by 28 pixels, with convolutional teachers and a convolutional student.
+
+    `private` takes only so many of the private images, for tests.
+    """
+    rng = np.random.default_rng(1)
+    with np.load(DATA / "pneumoniamnist" / "pneumoniamnist.npz") as file:
+        rows, public, test = (_pixel_rows(file, part) for part in ("train", "val", "test"))
+    public = [public[at] for at in rng.permutation(len(public))]
+    chosen = [rows[at] for at in rng.permutation(len(rows))[:private]]
+    return _cohort(
+        "Pneumonia on chest radiographs by convolution",
+        [PixelsFeature("scan", 28)],
+        BinaryTarget("pneumonia", ("1",), ("0",)),
+        GaussianNoise(400),
+        4.73,
+        queries,
+        LocalTraining(epochs=60, batch_size=0, optimizer="adam", learning_rate=0.01),
+        LocalTraining(epochs=30, batch_size=16, optimizer="adam", learning_rate=0.003, weight_decay=0.001),
+        (chosen, public, test),
+        teachers,
+        hospitals,
+        rng,
+        (SmallCnnModel(side=28, filters=8), SmallCnnModel(side=28, filters=16, shift=2)),
+    )
+
+
+def _pixel_rows(file: Any, part: str) -> list[dict[str, Any]]:
+    labels = file[f"{part}_labels"].reshape(-1)
+    return [
+        {
+            "scan": base64.b64encode(image.tobytes()).decode(),
+            "pneumonia": str(int(label)),
+            "person": f"{part}{number}",
+        }
+        for number, (image, label) in enumerate(zip(file[f"{part}_images"], labels, strict=True))
+    ]
+
+
 def _image_rows(file: Any, part: str) -> list[dict[str, Any]]:
     images = file[f"{part}_images"].astype(float)
     block = images.shape[1] // _SIDE
@@ -206,7 +249,9 @@ def _cohort(
     teachers: int,
     hospitals: Sequence[str],
     rng: np.random.Generator,
+    models: tuple[ClassifierModel, ClassifierModel] = (MlpModel(), MlpModel()),
 ) -> Cohort:
+    """`models` are the teachers' and the student's."""
     private, public, test = parts
     columns = [feature.name for feature in features]
     cases = _csv(public, columns)
@@ -218,7 +263,7 @@ def _cohort(
         teachers=(teachers,) * len(hospitals),
         epsilon=round(epsilon * EPSILON_STEP),
         delta=round(1e-5 * DELTA_STEP),
-        student=Student(student),
+        student=Student(student, models[1]),
         dropouts=1,
     )
     plan = Plan(
@@ -230,7 +275,7 @@ def _cohort(
             validation_fraction=0.0,
             test_fraction=0.0,
         ),
-        model=MlpModel(),
+        model=models[0],
         training=Training(1, local),
         participation=Participation(tuple(hospitals), len(hospitals) - 1, 50, 10_000_000, max_attempts=len(hospitals)),
         deadlines=Deadlines(),

@@ -17,6 +17,7 @@ from benchmarks.pate_cohorts import (
     has_diabetes,
     has_pneumonia,
     pneumonia_cohort,
+    radiograph_cohort,
 )
 from msgspec.structs import replace as changed
 
@@ -26,6 +27,7 @@ from medfed.federation.study import learner_of
 from medfed.federation.tables import table_from
 from medfed.hospital.student_audit import audit_student
 from medfed.ledger.contracts.labelling import spent
+from medfed.ledger.contracts.labelling_terms import GaussianNoise
 from medfed.models.settings import LocalTraining, MlpModel
 from medfed.simulation.api import SimulatedStudy
 
@@ -101,6 +103,24 @@ def test_teachers_on_images_label_radiographs_for_a_student_as_good_as_a_model_w
     bar = accuracy(learner_of(cohort.plan).predict(without_privacy(cohort), test.features), test.targets)
     assert bar > 0.8
     assert _student_figure(cohort, study, accuracy) >= bar - 0.03
+
+
+@pytest.mark.skipif(not has_pneumonia(), reason="PneumoniaMNIST is not in ../shared/data")
+@pytest.mark.torch
+@pytest.mark.slow
+def test_convolutional_teachers_of_ten_hospitals_label_radiographs_for_a_convolutional_student() -> None:
+    pytest.importorskip("torch")
+    cohort = radiograph_cohort(queries=60, teachers=3, private=1000)
+    labelling: Any = cohort.plan.labelling
+    plan = changed(cohort.plan, labelling=changed(labelling, noise=GaussianNoise(64), epsilon=7_900_000))
+    verify_plan(plan)
+    study = run(replace(cohort, plan=plan))
+    assert study.study.phase == "completed"
+    assert set(study.study.roster) == set(HOSPITALS)
+    card = study.model.card.student
+    assert isinstance(card, StudentCard)
+    assert (card.teachers, card.labels) == (30, 60)
+    assert _student_figure(cohort, study, accuracy) >= 0.7
 
 
 @needs_adult

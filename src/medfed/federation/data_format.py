@@ -57,7 +57,24 @@ class PictureFeature(Record, frozen=True, tag_field="kind", tag="picture"):
         return self.channels * self.side * self.side
 
 
-Feature = NumberFeature | CategoryFeature | PictureFeature
+class PixelsFeature(Record, frozen=True, tag_field="kind", tag="pixels"):
+    """A small square image in a table's cell: base64 of its bytes, a line after the other, a pixel's channels together.
+
+    Nothing but pixels has room in it. An image classifier takes it, and no other feature beside it.
+    """
+
+    name: ColumnName
+    side: Annotated[int, Meta(ge=8, le=128)]
+    channels: Literal[1, 3] = 1
+    code: str = ""
+
+    @property
+    def width(self) -> int:
+        """Columns it gives the model: every pixel of every channel."""
+        return self.channels * self.side**2
+
+
+Feature = NumberFeature | CategoryFeature | PictureFeature | PixelsFeature
 
 
 class BinaryTarget(Record, frozen=True, tag_field="kind", tag="binary"):
@@ -145,6 +162,11 @@ class DataFormat(Record, frozen=True):
     def categories(self) -> tuple[CategoryFeature, ...]:
         """The categories, in order."""
         return tuple(feature for feature in self.features if isinstance(feature, CategoryFeature))
+
+    @property
+    def pixels(self) -> tuple[PixelsFeature, ...]:
+        """The images in cells, in order."""
+        return tuple(feature for feature in self.features if isinstance(feature, PixelsFeature))
 
     @property
     def picture(self) -> PictureFeature | None:

@@ -35,6 +35,9 @@ from medfed.federation.data_format import (
     PictureFeature as PictureFeature,
 )
 from medfed.federation.data_format import (
+    PixelsFeature as PixelsFeature,
+)
+from medfed.federation.data_format import (
     SurvivalTarget as SurvivalTarget,
 )
 from medfed.federation.data_format import (

@@ -35,7 +35,7 @@ from medfed.federation.private_training import noise_problems
 from medfed.federation.sealed_rules import sealed_problems
 from medfed.federation.weighing import MAX_COUNTS, counts_length, value_columns
 from medfed.models.learner import learner_for
-from medfed.models.settings import CoxModel, DetectorModel, MlpModel, ModelSettings
+from medfed.models.settings import CoxModel, DetectorModel, ImageModel, MlpModel, ModelSettings
 
 __all__ = [
     "MAX_PLAN_BYTES",
@@ -284,6 +284,10 @@ def _model(plan: Plan) -> Iterator[Problem]:
 
 def _fits(plan: Plan, model: ModelSettings, path: str) -> Iterator[Problem]:
     """The model takes what the plan's features give it."""
+    images = [*plan.data.pixels, *([plan.data.picture] if plan.data.picture is not None else [])]
+    if isinstance(model, ImageModel) and not len(images) == len(plan.data.features) == 1:
+        yield Problem(f"{path}.kind", "an image classifier takes a feature of kind 'pixels' or 'picture' and no other")
+        return
     try:
         learner_for(model, plan.task, plan.inputs, plan.outputs)
     except InvalidInput as error:

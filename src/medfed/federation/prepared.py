@@ -221,8 +221,8 @@ def _pictures(table: Table, plan: Plan, rows: NDArray[np.int64]) -> PictureRows 
 
 
 def _row_bytes(features: RawFeatures, targets: NDArray[Any], pictures: PictureRows | None) -> list[bytes]:
-    """Each row's canonical bytes: its features and target as little-endian float64, one NaN, no negative zero; of a
-    picture its digest and findings."""
+    """Each row's canonical bytes: its features and target as little-endian float64, one NaN, no negative zero, then its
+    pixels; of a picture its digest and findings."""
     if pictures is not None:
         return pictures.identities()
     wide = targets if targets.ndim == 2 else targets[:, np.newaxis]
@@ -230,7 +230,7 @@ def _row_bytes(features: RawFeatures, targets: NDArray[Any], pictures: PictureRo
     matrix += 0.0
     matrix[np.isnan(matrix)] = np.nan
     data, width = matrix.tobytes(), matrix.shape[1] * 8
-    return [data[at : at + width] for at in range(0, len(data), width)]
+    return [data[at * width : (at + 1) * width] + features.pixels[at].tobytes() for at in range(len(features))]
 
 
 def _verify_together(

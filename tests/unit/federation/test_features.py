@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from medfed.federation.plan import (
     DataFormat,
     NumberFeature,
     Participation,
+    PixelsFeature,
     Plan,
     Purpose,
     Training,
@@ -116,7 +118,7 @@ def test_a_standardisation_of_another_plan_is_refused() -> None:
         with pytest.raises(InvalidInput, match="another plan"):
             encode_features(raw, PLAN, wrong)
     with pytest.raises(InvalidInput, match="the plan has 1 and 1"):
-        encode_features(RawFeatures(raw.numbers[:, :0], raw.categories), PLAN, STANDARD)
+        encode_features(RawFeatures(raw.numbers[:, :0], raw.categories, raw.pixels), PLAN, STANDARD)
 
 
 def test_standardisation_travels_as_canonical_bytes_and_its_digest_names_it() -> None:
@@ -131,3 +133,39 @@ def test_taking_rows_keeps_them_together() -> None:
         part = raw.take(chosen)
         assert part.numbers[:, 0].tolist() == np.array([1.0, 2.0, 3.0])[chosen].tolist()
         assert part.categories[:, 0].tolist() == np.array([0, 1, 2])[chosen].tolist()
+
+
+def _cell(pixels: np.ndarray) -> str:
+    return base64.b64encode(pixels.astype(np.uint8).tobytes()).decode()
+
+
+def test_pixels_are_scaled_and_laid_out_channel_by_channel() -> None:
+    plan = plan_of(PixelsFeature("scan", 8, 3))
+    images = np.random.default_rng(1).integers(0, 256, (4, 8, 8, 3))
+    images[0, 0, 0] = (0, 255, 51)
+    raw = read_features(table_from({"scan": [_cell(image) for image in images]}), plan.data)
+    rows = encode_features(raw, plan, Standardisation((), ()))
+    assert rows.shape == (4, plan.inputs) == (4, 192) == (4, len(feature_names(plan)))
+    assert [rows[0, 0], rows[0, 64]] == [-1, 1]
+    assert rows[0, 128] == pytest.approx(-0.6)
+    back = (rows.reshape(4, 3, 8, 8).transpose(0, 2, 3, 1) + 1) * 127.5
+    assert np.array_equal(np.rint(back), images)
+    assert np.array_equal(raw.take(np.array([2])).pixels[0], images[2].reshape(-1))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["", None, "AAAA", "not base64!", _cell(np.zeros(65)), _cell(np.zeros(63)), 5.0, _cell(np.zeros(64)) + "AA"],
+)
+def test_a_cell_that_is_not_exactly_the_image_is_refused_without_being_shown(cell: Any) -> None:
+    plan = plan_of(PixelsFeature("scan", 8))
+    with pytest.raises(InvalidInput) as caught:
+        read_features(table_from({"scan": [_cell(np.zeros(64)), cell]}), plan.data)
+    assert str(caught.value).startswith("table, row 2, column 'scan': expected base64 of 8 x 8 x 1 pixels")
+    assert "AAAA" not in str(caught.value)
+
+
+def test_pixels_of_another_plan_are_refused() -> None:
+    raw = read_features(table_from({"scan": [_cell(np.zeros(64))]}), plan_of(PixelsFeature("scan", 8)).data)
+    with pytest.raises(InvalidInput, match="64 pixels"):
+        encode_features(raw, plan_of(PixelsFeature("scan", 9)), Standardisation((), ()))

@@ -19,6 +19,7 @@ from medfed.federation.plan import (
     MulticlassTarget,
     MultilabelTarget,
     NumberFeature,
+    PixelsFeature,
     Plan,
     SurvivalTarget,
 )
@@ -43,6 +44,10 @@ def with_feature(at: int, **changes: Any) -> Plan:
     features = list(PLAN.data.features)
     features[at] = replace(features[at], **changes)
     return with_data(features=tuple(features))
+
+
+def with_pixels(side: int) -> Plan:
+    return with_data(features=(PixelsFeature("scan", side),))
 
 
 def with_target(target: Any) -> Plan:
@@ -169,7 +174,8 @@ class TestRules:
         ("data.test_fraction", lambda: with_data(test_fraction=0.5), "< 0.5"),
         ("model.kind", lambda: replace(PLAN, model=CoxModel()), "expected 'mlp'"),
         ("model.kind", lambda: with_target(SURVIVAL), "expected 'cox'"),
-        ("model", lambda: replace(PLAN, model=SmallCnnModel(side=28)), "1 x 28 x 28 are 784 numbers"),
+        ("model.kind", lambda: replace(PLAN, model=SmallCnnModel(side=28)), "a feature of kind 'pixels'"),
+        ("model", lambda: replace(with_pixels(27), model=SmallCnnModel(side=28)), "1 x 28 x 28 are 784 numbers"),
         ("model.hidden", lambda: replace(PLAN, model=MlpModel((2,) * 17)), "17 layers"),
         ("model", lambda: replace(PLAN, model=MlpModel((4096,) * 6)), "elements in an update"),
         ("training.local", lambda: with_local(epochs=1), "exactly one"),

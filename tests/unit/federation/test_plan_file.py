@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,12 +18,13 @@ from medfed.federation.plan import (
     MulticlassTarget,
     MultilabelTarget,
     NumberFeature,
+    PixelsFeature,
     Plan,
     SurvivalTarget,
 )
 from medfed.federation.plan_file import MAX_FILE_BYTES, format_plan, load_plan, parse_plan
 from medfed.federation.toml_text import format_toml, line_numbers
-from medfed.models.settings import CoxModel, MlpModel
+from medfed.models.settings import CoxModel, MlpModel, ResNet18Model, SmallCnnModel, Vgg11Model
 
 DATA = Path(__file__).parents[3] / "src" / "medfed" / "demo" / "data"
 HEART = (DATA / "heart.toml").read_text(encoding="utf-8")
@@ -52,6 +54,10 @@ def test_the_heart_study_is_what_its_file_says() -> None:
     assert PLAN.deadlines.confirm == 10 * 60 * 1000
 
 
+def with_pixels(side: int, channels: Any = 1) -> Plan:
+    return replace(PLAN, data=replace(PLAN.data, features=(PixelsFeature("scan", side, channels),)))
+
+
 @pytest.mark.parametrize(
     "plan",
     [
@@ -64,6 +70,9 @@ def test_the_heart_study_is_what_its_file_says() -> None:
             model=MlpModel((16, 4), "tanh"),
         ),
         replace(PLAN, data=replace(PLAN.data, target=MultilabelTarget(("l", "m")))),
+        replace(with_pixels(28), model=SmallCnnModel(side=28, flip=True, trainable=("head",))),
+        replace(with_pixels(32, 3), model=Vgg11Model(side=32, channels=3, shift=2)),
+        replace(with_pixels(64), model=ResNet18Model(side=64, filters=8, clip=1.5)),
         replace(PLAN, deadlines=replace(PLAN.deadlines, update=1_500, confirm=90_000)),
         replace(PLAN, purpose=replace(PLAN.purpose, title='"""[x]\n[[y]] = # ü 病')),
     ],

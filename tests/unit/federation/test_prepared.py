@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import struct
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from medfed.errors import InvalidInput
 from medfed.federation.cases import salted_root
@@ -18,6 +20,7 @@ from medfed.federation.plan import (
     DataFormat,
     NumberFeature,
     Participation,
+    PixelsFeature,
     Plan,
     Purpose,
     SurvivalTarget,
@@ -196,3 +199,18 @@ def test_another_standardisation_gives_other_datasets_and_the_first_one_the_same
     other = prepared.datasets(replace(standardisation, numbers=wider))
     assert not np.array_equal(other["train"].features, first["train"].features)
     np.testing.assert_array_equal(prepared.datasets(standardisation)["train"].features, first["train"].features)
+
+
+def test_the_case_list_commits_to_pixels_and_a_patient_without_identity_is_named_by_them() -> None:
+    def cells(*values: int) -> list[str]:
+        return [base64.b64encode(bytes([value]) * 64).decode() for value in values]
+
+    data = {"split": "part"}
+    plan = replace(plan_of(**data), data=replace(plan_of(**data).data, features=(PixelsFeature("scan", 8),)))
+    rows = {"ill": [0, 1, 0], "part": ["train", "train", "test"]}
+    first = prepare(plan, table_from({"scan": cells(1, 2, 3), **rows}), KEY)
+    other = prepare(plan, table_from({"scan": cells(1, 9, 3), **rows}), KEY)
+    held_out = prepare(plan, table_from({"scan": cells(1, 2, 9), **rows}), KEY)
+    assert cases_root(first, SALT) == cases_root(held_out, SALT) != cases_root(other, SALT)
+    assert (first.pseudonyms == other.pseudonyms).tolist() == [True, False, True]
+    assert first.report.missing == {}
