@@ -83,26 +83,31 @@ def ask(words: Vocabulary, rows: Sequence[Case], asked: Sequence[Case], v2: Floa
     return right
 
 
-def report(cases: Sequence[Case], rounds: int, seeds: int, number: int) -> None:
-    """Print top-1 of each source at each hospital."""
-    words = draft_vocabulary(cases, person=False)
+def one_fold(
+    cases: Sequence[Case], words: Vocabulary, seed: int, fold: int, number: int, rounds: int, *, masked: bool
+) -> dict[str, Floats]:
+    """By hospital `(asked, 4)`: what `ask` finds, and the number of the case."""
     labels = np.array([words.diagnoses.index(case.outcome.diagnoses[0]) for case in cases])
+    rng = np.random.default_rng(seed)
+    hospital = dirichlet_hospitals(labels, 4, rng)
+    test = list(folds(range(len(cases)), number, rng))[fold]
+    held = {f"h{n}": [c for c, h, t in zip(cases, hospital, test, strict=True) if h == n and not t] for n in range(4)}
+    model = train(words, held, rounds, seed, masked)
+    places, draws = np.repeat(np.flatnonzero(test), ASKED), np.random.default_rng([seed, fold])
+    asked = [hidden(cases[n], draws) for n in places]
+    v2 = predict_outcome(model, words, asked)
+    return {name: np.column_stack([ask(words, rows, asked, v2, model), places]) for name, rows in held.items()}
+
+
+def report(cases: Sequence[Case], rounds: int, seeds: int, number: int) -> None:
+    """Print top-1 of each source at each hospital, after each draw of hospitals and masks."""
+    words = draft_vocabulary(cases, person=False)
     found: dict[str, list[Floats]] = {}
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        hospital = dirichlet_hospitals(labels, 4, rng)
-        for fold, test in enumerate(folds(range(len(cases)), number, rng)):
-            held = {
-                f"h{n}": [c for c, h, t in zip(cases, hospital, test, strict=True) if h == n and not t]
-                for n in range(4)
-            }
-            model = train(words, held, rounds, seed, masked=seed == fold == 0)
-            places = np.repeat(np.flatnonzero(test), ASKED)
-            asked = [hidden(cases[n], rng) for n in places]
-            v2 = predict_outcome(model, words, asked)
-            for name, rows in held.items():
-                right = ask(words, rows, asked, v2, model)
-                found.setdefault(name, []).append(np.column_stack([right, places]))
+        for fold in range(number):
+            part = one_fold(cases, words, seed, fold, number, rounds, masked=seed == fold == 0)
+            for name, rows in part.items():
+                found.setdefault(name, []).append(rows)
         show(found, f"{len(cases)} distinct rows, {seed + 1} draws of hospitals and masks, {number} folds")
 
 

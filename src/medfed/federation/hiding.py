@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medfed.encoding import digest_of
 from medfed.errors import InvalidInput
-from medfed.federation.features import RawFeatures, Standardisation, encode_features
+from medfed.federation.features import Standardisation
 from medfed.federation.plan import Hiding, Plan
 from medfed.models.dataset import Dataset
 
@@ -62,7 +62,7 @@ def _hide(hiding: Hiding, nothing: NDArray[np.float32], data: Dataset, rng: np.r
 
 
 def _nothing(plan: Plan, standardisation: Standardisation) -> NDArray[np.float32]:
-    """An encoded row that tells nothing: every feature 0, none missing."""
-    return encode_features(
-        RawFeatures(np.zeros((1, len(plan.data.numbers))), np.empty((1, 0), dtype=np.int16)), plan, standardisation
-    )[0]
+    """An encoded row that tells nothing: every number 0, as `encode_features` writes it, none missing."""
+    row = np.zeros(plan.inputs, dtype=np.float32)
+    row[::2] = [(0.0 - scale.mean) / scale.scale for scale in standardisation.numbers]
+    return row
