@@ -101,8 +101,10 @@ def report_import(data: Path) -> None:
     def imported() -> None:
         with tempfile.TemporaryDirectory() as folder:
             library = Library(Path(folder) / "library.db", system_entropy)
-            import_fhir(library, files)
+            report = import_fhir(library, files)
             library.close()
+        if not report.is_balanced or not report.cases:
+            raise SystemExit(f"benchmark: {report.cases} cases made of {report.read} records: nothing to measure")
 
     taken, floor = seconds(imported, 3), seconds(parse, 3)
     print(f"import of {size:.0f} MB of FHIR: {size / taken:.0f} MB/s ({taken / floor:.1f} x parsing alone)")

@@ -252,3 +252,63 @@ def test_a_rejection_of_the_very_last_round_three_times_does_not_leave_the_study
     assert (study.record.phase, study.record.pause_code) == ("paused", "three-rejections")
     resume(study)
     assert (study.record.phase, study.record.base) == ("completed", base)
+
+
+def test_rule_4_a_majority_that_comes_after_the_survivors_are_proposed_stops_nothing(world: World) -> None:
+    study = training(world)
+    for name in ("alpha", "beta"):
+        world.accept(name, study.attestation(stop=True))
+    study.update_all(without=["delta"])
+    assert study.round.phase == "confirm"
+    world.accept("delta", study.attestation(stop=True))
+    assert (study.round.number, study.round.phase, study.record.phase) == (1, "confirm", "running")
+
+
+def test_rule_4_after_the_training_every_later_round_is_still_due(world: World) -> None:
+    steps = (Step("training", 4), Step("evaluation", 2))
+    study = StudyWorld(world, make_terms(steps=steps)).to_running().run_round()
+    for name in ("alpha", "beta", "delta"):
+        world.accept(name, study.attestation(stop=True))
+    kinds = []
+    while study.record.phase == "running":
+        kinds.append(study.round.kind)
+        study.run_round()
+    assert kinds == ["evaluation", "evaluation"]
+
+
+def test_rule_6_a_dispute_at_the_end_leaves_the_last_round_released(world: World) -> None:
+    study = training(world, rounds=1).run_round()
+    for name, base in zip(FOUR, (study.outcome, study.outcome, WRONG, WRONG), strict=True):
+        world.accept(name, study.attestation(base=base))
+    study.advance()
+    assert (study.record.phase, study.record.pause_code) == ("paused", "disputed")
+    assert study.round.phase == "released"
+
+
+def test_three_rejections_at_the_end_leave_the_last_round_released_and_what_was_agreed_agreed(world: World) -> None:
+    study = StudyWorld(world, make_terms(steps=(Step("training", 3),))).to_running().run_round()
+    for _ in range(2):
+        for name in FOUR:
+            world.accept(name, study.update(name, accepts=False))
+        study.confirm_all().reveal_all()
+    assert study.record.phase == "agreeing"
+    for name in ("alpha", "beta", "delta"):
+        world.accept(name, study.attestation(accepts=False))
+    assert (study.record.phase, study.record.pause_code) == ("paused", "three-rejections")
+    assert study.round.phase == "released"
+    resume(study)
+    assert study.record.phase == "completed", "its outcome was agreed before the pause"
+
+
+def test_a_third_rejection_with_the_last_update_proposes_no_survivors(world: World) -> None:
+    study = training(world)
+    for _ in range(2):
+        for name in FOUR:
+            world.accept(name, study.update(name, accepts=False))
+        study.confirm_all().reveal_all()
+    assert study.record.rejections == 2
+    world.accept("gamma", study.update("gamma", base=WRONG, accepts=False))
+    for name in ("alpha", "beta", "delta"):
+        world.accept(name, study.update(name, accepts=False))
+    assert (study.record.phase, study.record.pause_code) == ("paused", "three-rejections")
+    assert (study.round.phase, study.round.survivors) == ("unreleased", ())

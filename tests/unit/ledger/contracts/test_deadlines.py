@@ -196,3 +196,10 @@ def test_rule_3_a_vote_to_resume_is_void_once_its_voter_has_withdrawn(study: Stu
     assert study.record.phase == "paused"
     study.world.accept(FOUR[3], ResumeStudy(STUDY))
     assert study.record.phase == "running"
+
+
+def test_rule_2_at_its_own_deadline_a_study_is_not_over_yet(study: StudyWorld) -> None:
+    study.world.accept("organiser", study.proposal())
+    study.world.clock.now_ms = study.record.ends_ms
+    study.world.accept("user", Advance(STUDY))
+    assert (study.record.phase, study.record.pause_code) == ("aborted", "too-few-approvals")

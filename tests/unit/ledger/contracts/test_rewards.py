@@ -125,3 +125,17 @@ def test_a_statement_names_every_award_with_its_cause_and_sums_to_the_points() -
         Award("examples", 14, 2),
         Award("agreement", 3, 2),
     ]
+
+
+def test_one_point_counts_and_none_leaves_no_trace() -> None:
+    rewards = RewardPolicy(per_hundred_examples=1, cap_examples=500, agreement=0)
+    study = StudyWorld(World.build(), make_terms(steps=(Step("training", 2),), rewards=rewards)).to_enrolling()
+    for name, examples in zip(FOUR, (99, 100, 100, 100), strict=True):
+        study.world.accept(name, study.enrolment(name, examples))
+    for name in FOUR:
+        study.world.accept(name, study.pair_secrets(name))
+    for name in FOUR:
+        study.world.accept(name, KeysReady(STUDY))
+    view = study.run_round().world.view
+    assert statement(view, "alpha") == []
+    assert statement(view, "beta") == [(STUDY, Award("examples", 1, 0))]

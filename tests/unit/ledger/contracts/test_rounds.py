@@ -327,3 +327,35 @@ def test_enough_attempts_for_every_silent_hospital_that_the_quorum_allows() -> N
     study.run_round()
     assert study.round.number == 1
     assert dict(study.record.missed) == {"alpha": 1, "beta": 1}
+
+
+def test_every_phase_of_a_round_lasts_as_long_as_the_plan_says(world: World, study: StudyWorld) -> None:
+    assert study.round.deadline_ms == world.clock.now_ms + PHASE_MS
+    study.update_all()
+    assert study.round.deadline_ms == world.clock.now_ms + PHASE_MS
+    world.clock.now_ms += 1_000
+    study.confirm_all()
+    assert study.round.deadline_ms == world.clock.now_ms + PHASE_MS
+    study.reveal_all(without=["alpha"]).advance()
+    assert study.round.shares_due
+    assert study.round.deadline_ms == world.clock.now_ms + PHASE_MS
+
+
+def test_survivors_5_exactly_a_third_is_not_more_than_a_third() -> None:
+    """Two of six report zeta: it stays, and both are left out, which leaves fewer than the quorum."""
+    six = SEVEN[:5] + SEVEN[6:]
+    study = StudyWorld(World.build(six), make_terms(six, steps=(Step("training", 1),))).to_running()
+    study.update_all()
+    for name in ("alpha", "beta"):
+        study.world.accept(name, study.missing("zeta"))
+    study.confirm_all(without=["alpha", "beta"]).advance()
+    assert (study.round.phase, study.record.pause_code) == ("unreleased", "attempts-used")
+
+
+def test_a_failed_round_adds_to_what_was_missed_and_forgets_nothing() -> None:
+    study = StudyWorld(World.build(), make_terms(steps=(Step("training", 3),))).to_running()
+    study.run_round(without=["gamma"]).update_all().confirm_all().reveal_all(without=["beta", "delta"])
+    study.advance()
+    study.advance()
+    assert study.round.phase == "failed"
+    assert study.record.missed == (("beta", 2), ("delta", 2), ("gamma", 1))
