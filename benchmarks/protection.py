@@ -1,13 +1,14 @@
 """The protection modes side by side: time, bytes and memory for one vector of every hospital, all in one run.
 
-`python -m benchmarks.protection [--elements 1000000] [--hospitals 4] [--repeats 3]` prints two tables: the modes, and
-the encryption schemes among which the parameters of the homomorphic mode were chosen. Another mode is one more function
-in `MODES`.
+`python -m benchmarks.protection [--elements 1000000] [--hospitals 4] [--repeats 3]` prints the modes, beside a floor of
+one SHA-256 over the same bytes, and the encryption schemes among which those of the homomorphic mode were chosen;
+`--heart` prints the heart study's metrics under every mode instead. Another mode is one more function in `MODES`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import time
 import tracemalloc
@@ -20,6 +21,7 @@ from benchmarks.ckks import CkksParty
 from numpy.typing import NDArray
 
 from medfed.crypto import system_entropy
+from medfed.demo.heart import PROTECTIONS, heart_plan, heart_tables
 from medfed.homomorphic import (
     PARAMETERS,
     EnvelopeReader,
@@ -32,6 +34,8 @@ from medfed.homomorphic import (
     seal_envelope,
 )
 from medfed.secure_sum import encode_update, mask_update, unmask_sum
+from medfed.secure_sum.sealed import Slot, open_update, seal_update, update_commitment
+from medfed.simulation.api import simulate
 
 Vectors = list[NDArray[np.uint32]]
 KEY: Final = bytes(32)
@@ -41,7 +45,8 @@ class Mode(NamedTuple):
     """What one mode does: a hospital's share, what adds, and what makes the sum known."""
 
     name: str
-    protect: Callable[[int], bytes]
+    protect: Callable[[int], Iterator[bytes]]
+    """A hospital's blob, part by part, as it goes to the blob store."""
     add: Callable[[list[bytes]], Any]
     open: Callable[[Any], NDArray[np.uint32]]
 
@@ -52,9 +57,9 @@ def masked(vectors: Vectors) -> Mode:
     selves = [system_entropy(32) for _ in vectors]
     pairs = {(i, j): system_entropy(32) for i in range(count) for j in range(i + 1, count)}
 
-    def protect(at: int) -> bytes:
+    def protect(at: int) -> Iterator[bytes]:
         seeds = [(pairs[min(at, j), max(at, j)], 1 if j > at else -1) for j in range(count) if j != at]
-        return bytes(encode_update(mask_update(vectors[at], selves[at], seeds)))
+        yield encode_update(mask_update(vectors[at], selves[at], seeds))  # type: ignore[misc]
 
     def add(blobs: list[bytes]) -> NDArray[np.uint32]:
         return unmask_sum([io.BytesIO(blob) for blob in blobs], selves, [], length)
@@ -67,12 +72,9 @@ def homomorphic(vectors: Vectors, cipher: Any, name: str) -> Mode:
     layout, keys = Layout(len(vectors), vectors[0].size), cipher.generate()
     seeds = {at: system_entropy(32) for at in range(len(vectors))}
 
-    def protect(at: int) -> bytes:
-        data = bytearray()
+    def protect(at: int) -> Iterator[bytes]:
         batches: Iterator[bytes] = encrypt_vector(cipher, keys.public, layout, vectors[at], at, seeds[at])
-        for text in seal_envelope(KEY, b"", layout, batches, system_entropy):
-            data += text
-        return bytes(data)
+        return seal_envelope(KEY, b"", layout, batches, system_entropy)
 
     def add(blobs: list[bytes]) -> bytes:
         data = bytearray()
@@ -86,8 +88,28 @@ def homomorphic(vectors: Vectors, cipher: Any, name: str) -> Mode:
     return Mode(name, protect, add, opened)
 
 
+def sealed(vectors: Vectors) -> Mode:
+    """Under session keys; the aggregator opens and adds in one step."""
+    length = vectors[0].size
+    places = [Slot(bytes(32), bytes(16), f"hospital-{at}", 0, 0) for at in range(len(vectors))]
+    salts = [system_entropy(32) for _ in vectors]
+
+    def protect(at: int) -> Iterator[bytes]:
+        return seal_update(KEY, places[at], salts[at], vectors[at])
+
+    def add(blobs: list[bytes]) -> NDArray[np.uint32]:
+        total = np.zeros(length, dtype=np.uint32)
+        for at, blob in enumerate(blobs):
+            commitment = update_commitment(KEY, places[at], salts[at])
+            np.add(total, open_update(KEY, places[at], io.BytesIO(blob), commitment, length), out=total)
+        return total
+
+    return Mode("sealed", protect, add, lambda total: total)
+
+
 MODES: Final[tuple[Callable[[Vectors], Mode], ...]] = (
     masked,
+    sealed,
     lambda vectors: homomorphic(vectors, NativeCipher(PARAMETERS), "homomorphic"),
     lambda vectors: homomorphic(vectors, WorkerCipher(), "homomorphic, library in its own process"),
 )
@@ -96,14 +118,14 @@ MODES: Final[tuple[Callable[[Vectors], Mode], ...]] = (
 def measure(mode: Mode, vectors: Vectors, repeats: int) -> tuple[str, ...]:
     """One row: the least wall-clock time of each step, bytes an element, and a hospital's peak memory."""
     length = vectors[0].size
-    protecting = [least(lambda at=at: mode.protect(at), repeats) for at in range(len(vectors))]
-    blobs = [blob for _, blob in protecting]
+    protecting = [least(lambda at=at: stored(mode.protect(at)), repeats) for at in range(len(vectors))]
+    blobs = [b"".join(mode.protect(at)) for at in range(len(vectors))]
     adding, total = least(lambda: mode.add(blobs), repeats)
     opening, found = least(lambda: mode.open(total), repeats)
     if not np.array_equal(found, sum(vectors[1:], start=vectors[0])):
         raise SystemExit(f"{mode.name}: the total is wrong")
     tracemalloc.start()
-    mode.protect(0)
+    stored(mode.protect(0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     client = min(seconds for seconds, _ in protecting)
@@ -112,9 +134,23 @@ def measure(mode: Mode, vectors: Vectors, repeats: int) -> tuple[str, ...]:
         f"{client / length * 1e6:.3f}",
         f"{len(blobs[0]) / length:.2f}",
         f"{1e3 * adding:.0f}",
-        f"{1e3 * opening:.0f}" if mode.name != "masked" else "",
+        f"{1e3 * opening:.0f}" if mode.name not in ("masked", "sealed") else "",
         f"{peak / (4 * length):.1f}",
     )
+
+
+def stored(parts: Iterator[bytes]) -> bytes:
+    """What a blob store does with the parts, without the disk: their digest."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def heart() -> list[tuple[str, ...]]:
+    """The heart study's figures under every mode: they must not differ."""
+    found = {mode: simulate(heart_plan(mode), heart_tables(), progress=False).metrics() for mode in PROTECTIONS}
+    return [(name, *(f"{found[mode][name].value:.3f}" for mode in PROTECTIONS)) for name in found["masked"]]
 
 
 def schemes(count: int) -> Iterator[tuple[str, ...]]:
@@ -173,9 +209,15 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=1_000_000)
     parser.add_argument("--hospitals", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--heart", action="store_true", help="the heart study under every mode")
     chosen = parser.parse_args()
+    if chosen.heart:
+        _print(("metric", *PROTECTIONS), heart())
+        return
     rng = np.random.default_rng(0)
     vectors = [rng.integers(0, 2**32, chosen.elements, dtype=np.uint32) for _ in range(chosen.hospitals)]
+    floor, _ = least(lambda: hashlib.sha256(vectors[0]).digest(), 2 * chosen.repeats)
+    print(f"floor: one SHA-256 over a vector, {floor / chosen.elements * 1e6:.4f} µs an element\n")
     header = ("mode", "client µs an element", "bytes an element", "add ms", "open ms", "client memory, vectors")
     _print(header, [measure(make(vectors), vectors, chosen.repeats) for make in MODES])
     _print(("scheme", "µs an element", "bytes an element"), list(schemes(min(chosen.elements, 262_144))))

@@ -63,3 +63,21 @@ def test_an_office_holders_vote_needs_a_study_with_offices(tmp_path: Path) -> No
     result = CliRunner().invoke(study, ["succeed", "--help"])
     assert result.exit_code == 0
     assert "follows LEAVES" in " ".join(result.output.split())
+
+
+@pytest.mark.slow
+def test_the_demo_runs_sealed_with_the_masked_figures_and_says_who_reads_updates(tmp_path: Path) -> None:
+    masked = json.loads(_demo(tmp_path / "masked", "--no-report", "--json").stdout)
+    sealed = json.loads(_demo(tmp_path / "sealed", "--protection", "sealed", "--json").stdout)
+    assert sealed["metrics"] == masked["metrics"]
+    page = (tmp_path / "sealed" / "report.html").read_text(encoding="utf-8")
+    assert "published aggregates" in page
+    assert "the aggregator has read every hospital" in page
+
+
+@pytest.mark.slow
+def test_the_sealed_demo_survives_a_kill_with_the_aggregator_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = _demo(tmp_path / "demo", "--kill", "--protection", "sealed", "--no-report")
+    assert done.returncode == 0, done.stderr
+    assert "aggregator opens every update, checks it, and publishes what it makes of all" in done.stdout
+    assert "ended released" in done.stdout

@@ -15,8 +15,9 @@ from medfed.federation.plan import Plan, Protection
 from medfed.federation.plan_check import check_plan
 from medfed.federation.plan_file import format_plan, load_plan, parse_plan
 from medfed.federation.plan_rules import plan_problems
+from medfed.federation.robust import RobustStrategy
 from medfed.federation.study import initial_state, local_rng
-from medfed.ledger.contracts.terms import CiphertextTerms
+from medfed.ledger.contracts.terms import CiphertextTerms, SealedTerms
 
 DATA = Path(__file__).parents[3] / "src" / "medfed" / "demo" / "data"
 PLAN = load_plan(DATA / "heart.toml")
@@ -86,3 +87,52 @@ def test_a_hospital_is_told_what_it_sends_and_whom_it_trusts() -> None:
     said = dict(encrypted.deadlines)
     assert said["keying"].endswith("for the key holder to publish a key")
     assert "open the sum" in said["reveal"]
+
+
+SEALED = replace(
+    PLAN, protection=Protection("sealed", aggregators=("server",), aggregation=RobustStrategy("trimmed-mean"))
+)
+
+
+def _sealed(**changes: Any) -> Plan:
+    return replace(PLAN, protection=replace(SEALED.protection, **changes))
+
+
+def test_a_sealed_plan_survives_its_file_and_its_bytes_and_tells_the_contract_who_opens() -> None:
+    assert parse_plan(format_plan(SEALED), "plan.toml") == SEALED
+    assert decode(encode(SEALED), Plan) == SEALED
+    assert plan_problems(SEALED) == []
+    assert SEALED.terms(bytes(32)).sealed == SealedTerms("server", 0)
+    krum = _sealed(aggregation=RobustStrategy("multi-krum", 2))
+    assert krum.terms(bytes(32)).sealed == SealedTerms("server", 2)
+    assert b"aggregation" not in encode(PLAN)
+    assert b"aggregation" not in encode(ENCRYPTED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "words"),
+    [
+        ({"aggregators": UNSET}, "protection.aggregators", "missing; sealed protection needs exactly one"),
+        ({"aggregators": ("a", "b")}, "protection.aggregators", "2 of them"),
+        ({"aggregators": ("cleveland",)}, "protection.aggregators", "'cleveland' is a hospital of the study"),
+        ({"key_holder": "keeper"}, "protection.key_holder", "has no meaning where updates are sealed"),
+        ({"mode": "masked"}, "protection.aggregation", "has no meaning where updates are masked"),
+        ({"mode": "homomorphic"}, "protection.aggregation", "has no meaning where updates are homomorphic"),
+        ({"aggregation": RobustStrategy("multi-krum")}, "protection.aggregation.faulty", "needs 5 hospitals"),
+        ({"aggregation": RobustStrategy("trimmed-mean", 2)}, "protection.aggregation.faulty", "needs 5 hospitals"),
+        ({"aggregation": RobustStrategy("median", 1, 2.0)}, "protection.aggregation.largest_norm", "no meaning"),
+    ],
+)
+def test_what_does_not_hold_together_in_a_sealed_plan_is_named(changes: dict[str, Any], path: str, words: str) -> None:
+    problems = plan_problems(_sealed(**changes))
+    assert any(problem.path == path and words in problem.sentence for problem in problems), problems
+
+
+def test_a_hospital_is_told_that_the_aggregator_sees_its_own_numbers() -> None:
+    sealed = check_plan(SEALED)
+    assert sealed.reveals[1].startswith("To server: every hospital's own numbers of everything below")
+    assert "without the largest and smallest" in sealed.reveals[1]
+    for plain, cost in zip(check_plan(PLAN).rounds, sealed.rounds, strict=True):
+        assert plain.bytes_sent < cost.bytes_sent <= plain.bytes_sent + 64
+        assert cost.bytes_received == plain.bytes_sent
+    assert dict(sealed.deadlines)["keying"].endswith("for the aggregator to issue session keys")

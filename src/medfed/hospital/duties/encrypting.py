@@ -1,7 +1,8 @@
 """What a hospital does in a study whose updates are encrypted: encrypt and submit, confirm, and note the release.
 
-Order of effects: the vector is in the vault before anything is made of it (`choosing`); then the attempt's tag seed,
-the blob's key and digests; then the blob is stored, and only then goes the transaction that commits to all of them.
+Order of effects: the vector is in the vault before anything is made of it (`choosing`); then the attempt's tag seed and
+the blob's key; then the blob is stored, part by part, and its digests noted, and only then goes the transaction that
+commits to all of them. A blob whose digests were not noted is made anew: it has not left, and nothing names it.
 Nobody can open the blob before this hospital confirms, and it confirms one set of survivors in an attempt, never two.
 """
 
@@ -45,8 +46,8 @@ class EncryptedAttempt(Record):
 
     tag_seed: bytes
     blob_key: bytes
-    ciphertexts: Digest
-    blob: Digest
+    ciphertexts: Digest | None = None
+    blob: Digest | None = None
     survivors: Digest | None = None
     """The survivors that were signed; never two different ones."""
 
@@ -74,6 +75,8 @@ class SubmitEncryptedUpdate:
             return ()
         layout = Layout(len(study.roster), len(chosen.vector))
         attempt = self._encrypted(site, view, study, current, chosen, layout, key)
+        if attempt.blob is None or attempt.ciphertexts is None:
+            raise Tampered(f"round {current.number}: the vault has an update without its digests")
         return (
             SubmitUpdate(
                 study=study.study,
@@ -102,24 +105,23 @@ class SubmitEncryptedUpdate:
         """From the vault with its blob, or made now: encryption is never twice the same."""
         place = study_key(study.study, "attempt", current.number, current.attempt)
         known = site.vault.load(place, EncryptedAttempt)
-        if known is not None and site.blobs.has(known.blob):
+        if known is not None and known.blob is not None and site.blobs.has(known.blob):
             return known
         public = site.blobs.get(key)
-        seed, blob_key = site.entropy(32), site.entropy(32)
+        made = EncryptedAttempt(site.entropy(32), site.entropy(32))
+        site.vault.store(place, made)
         context = ciphertext_context("blob", view.chain, study.study, current.number, current.attempt, key, site.name)
-        digest, data = new_sha256(), bytearray()
+        digest = new_sha256()
         mine = study.roster.index(site.name)
 
         def noted() -> Iterator[bytes]:
-            for batch in encrypt_vector(site.cipher, public, layout, chosen.vector, mine, seed):
+            for batch in encrypt_vector(site.cipher, public, layout, chosen.vector, mine, made.tag_seed):
                 digest.update(batch)
                 yield batch
 
-        for text in seal_envelope(blob_key, context, layout, noted(), site.entropy):
-            data += text
-        made = EncryptedAttempt(seed, blob_key, digest.digest(), sha256(data))
+        blob = site.blobs.put_parts(seal_envelope(made.blob_key, context, layout, noted(), site.entropy))
+        made = replace(made, ciphertexts=digest.digest(), blob=blob)
         site.vault.store(place, made)
-        site.blobs.put(memoryview(data))
         return made
 
 
@@ -145,7 +147,7 @@ class ConfirmEncrypted:
         if study is None or current is None or current.survivors_digest is None or known is None:
             return ()
         submitted = submission(view, study.study, current.number, current.attempt, site.name)
-        if submitted is None or submitted.blob != known.blob:
+        if submitted is None or submitted.blob != known.blob or known.ciphertexts is None:
             return ()  # sent before this vault was restored from a copy: what opens it is lost
         refusal = refusal_to_sign(site, view, study, current, known.survivors)
         if refusal is not None:
@@ -211,7 +213,7 @@ def _confirmation(
         survivors=current.survivors_digest or b"",
         seed=sha256(known.tag_seed),
         key=sha256(known.blob_key),
-        ciphertexts=known.ciphertexts,
+        ciphertexts=known.ciphertexts or b"",
         sealed_seed=_sealed_seed(view, found, known, place),
         sealed_keys=keys,
     )
