@@ -18,14 +18,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, cast
 
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import SiteKeys
 from medfed.crypto.certificates import make_certificate
 from medfed.crypto.memory_file import MemoryFile
-from medfed.errors import MedFedError, Refused, Unavailable
+from medfed.errors import MedFedError, Refused
 from medfed.hospital.blob_exchange.access import BlobIndex
 from medfed.hospital.blob_exchange.message_signatures import verify_request
 from medfed.hospital.blob_exchange.peer_connection import HAVE_HEADER
@@ -34,6 +33,7 @@ from medfed.identifiers import Digest, Name
 from medfed.ledger.contracts.membership import participant
 from medfed.ledger.engine import StateView
 from medfed.node.blob_receiving import BlobReceiver, parse_range
+from medfed.node.bounded_server import BoundedServer
 
 __all__ = ["BlobServer"]
 
@@ -66,24 +66,15 @@ class BlobServer:
         Raises:
             Unavailable: the port is taken, or the address is not this machine's.
         """
-        host, _, port = listen.rpartition(":")
         receiver = BlobReceiver(blobs, room or BlobRoom(blobs, 0, list))
         self._rules = _Rules(keys, blobs, view, index, clock, receiver)
-        try:
-            self._server = _Server((host.strip("[]"), int(port)), self._rules, _server_context(keys))
-        except OSError as error:
-            raise Unavailable(f"{listen}: blobs cannot be served here: {error.strerror or error}") from None
-        self.port: Final[int] = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="blob server", daemon=True
-        )
-        self._thread.start()
+        self._server = _Server(listen, self._rules, _server_context(keys))
+        self.port: Final[int] = self._server.port
+        self._server.start()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
 
 class _Rules:
@@ -159,39 +150,16 @@ _STATUS: Final = {
 """Of refusals; what is not here is 401."""
 
 
-class _Server(ThreadingMixIn, TCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], rules: _Rules, context: ssl.SSLContext) -> None:
+class _Server(BoundedServer):
+    def __init__(self, listen: str, rules: _Rules, context: ssl.SSLContext) -> None:
         self.rules = rules
         self._context = context
-        self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
+        super().__init__(listen, _Handler, _MOST_CONNECTIONS, "blob server")
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            # The handshake is done here and not where connections are accepted, so nobody waits for a slow one.
-            request.settimeout(_IDLE_SECONDS)
-            secure = self._context.wrap_socket(request, server_side=True)
-        except (OSError, ValueError):
-            self.shutdown_request(request)
-        else:
-            super().process_request_thread(secure, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("blob server: a connection has failed", exc_info=True)
+    def secured(self, request: socket.socket) -> socket.socket:
+        """See `BoundedServer`."""
+        request.settimeout(_IDLE_SECONDS)
+        return self._context.wrap_socket(request, server_side=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

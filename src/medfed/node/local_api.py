@@ -15,21 +15,20 @@ from __future__ import annotations
 import ipaddress
 import logging
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
 from medfed.crypto import equal, system_entropy
 from medfed.crypto.private_file import create_private_file, read_private_file
-from medfed.errors import InvalidInput, MedFedError, Unavailable
+from medfed.errors import InvalidInput, MedFedError
+from medfed.node.bounded_server import BoundedServer, split_address
 from medfed.node.node_file import node_directory
 from medfed.node.status import NodeStatus, node_status
 
@@ -74,26 +73,17 @@ class LocalApi:
         Raises:
             InvalidInput: not the loopback. Unavailable: the port is taken.
         """
-        host, _, port = listen.rpartition(":")
-        host = host.strip("[]")
-        if not _is_loopback(host):
+        if not _is_loopback(split_address(listen)[0]):
             raise InvalidInput(
                 f"api_listen: {listen} is not the loopback; to be asked from elsewhere, put a proxy with TLS before it"
             )
-        token = api_token(site)
-        try:
-            self._server = _Server((host, int(port)), _Answers(site, token, running, clock))
-        except OSError as error:
-            raise Unavailable(f"{listen}: the local API cannot listen here: {error.strerror or error}") from None
-        self.port: Final[int] = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="local API", daemon=True)
-        self._thread.start()
+        self._server = _Server(listen, _Answers(site, api_token(site), running, clock))
+        self.port: Final[int] = self._server.port
+        self._server.start()
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
 
 class _Answers:
@@ -181,31 +171,10 @@ def metrics_text(status: NodeStatus, running: Running, free: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Server(ThreadingMixIn, TCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], answers: _Answers) -> None:
+class _Server(BoundedServer):
+    def __init__(self, listen: str, answers: _Answers) -> None:
         self.answers = answers
-        self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("local API: a connection has failed", exc_info=True)
+        super().__init__(listen, _Handler, _MOST_CONNECTIONS, "local API")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -207,7 +207,7 @@ def test_who_does_not_say_who_it_is_is_hung_up_on(setting: Setting, monkeypatch:
 
 def test_a_port_that_is_taken_is_unavailable(setting: Setting) -> None:
     keys = SiteKeys.generate("alpha", seeded_entropy(b"site"))
-    with pytest.raises(Unavailable, match="cannot be served"):
+    with pytest.raises(Unavailable, match="cannot listen"):
         BlobServer(
             f"127.0.0.1:{setting.server.port}", keys, setting.blobs, lambda: setting.world.view, rows(setting.world)
         )
