@@ -1,10 +1,11 @@
-"""TCP links between the nodes of one machine that a test can cut and mend."""
+"""TCP links between the nodes of one machine that a test can cut, mend and slow down."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 
 from medfed.identifiers import Name
 
@@ -17,6 +18,7 @@ class Links:
         self._open: dict[frozenset[Name], list[socket.socket]] = {}
         self._lock = threading.Lock()
         self._listeners: list[socket.socket] = []
+        self._slow: dict[Name, tuple[float, float]] = {}
 
     def route(self, one: Name, other: Name, port: int) -> int:
         """The port at which `one` reaches `other`, whose own port is `port`."""
@@ -25,6 +27,10 @@ class Links:
         pair = frozenset((one, other))
         threading.Thread(target=self._serve, args=(listener, pair, port), daemon=True).start()
         return listener.getsockname()[1]
+
+    def slow(self, name: Name, *, seconds: float, bytes_per_second: float) -> None:
+        """What this hospital sends and gets on new connections takes `seconds`, and longer by its length."""
+        self._slow[name] = (seconds, bytes_per_second)
 
     def cut(self, here: tuple[Name, ...], there: tuple[Name, ...]) -> None:
         """Nothing passes any more between these two groups."""
@@ -67,12 +73,15 @@ class Links:
                 _close(inner)
                 _close(outer)
             for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+                pace = next((self._slow[name] for name in pair if name in self._slow), None)
+                threading.Thread(target=_pump, args=(source, target, pace), daemon=True).start()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _pump(source: socket.socket, target: socket.socket, pace: tuple[float, float] | None) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
+            if pace is not None:
+                time.sleep(pace[0] + len(data) / pace[1])
             target.sendall(data)
     _close(source)
     _close(target)

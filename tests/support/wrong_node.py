@@ -15,7 +15,7 @@ from medfed.ledger.engines.cometbft import application
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.messages import PrepareProposalResponse
 from medfed.ledger.engines.cometbft.proposal import decode_entries, encode_entries
-from medfed.node import daemon
+from medfed.node import blob_server, daemon
 
 TEN_MINUTES = 600_000
 
@@ -56,12 +56,29 @@ def propose_nonsense() -> None:
     Application._process_proposal = lambda self, request: application.ProcessProposalResponse(1)  # type: ignore[method-assign]
 
 
+def serve_wrong_blobs() -> None:
+    """Every blob comes with its first byte changed, and the right length."""
+    honest = blob_server._Handler._copy
+
+    class Changed:
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def read(self, size: int) -> bytes:
+            data = self._stream.read(size)
+            return bytes([data[0] ^ 1]) + data[1:] if data else data
+
+    blob_server._Handler._copy = lambda self, stream, start: honest(self, Changed(stream), start)  # type: ignore[method-assign]
+
+
 def main() -> None:
     from medfed.cli.main import main as medfed
 
     wrong = sys.argv.pop(1)
     if wrong == "nonsense":
         propose_nonsense()
+    elif wrong == "blobs":
+        serve_wrong_blobs()
     elif wrong == "newer":
         transition.RULES = 2  # type: ignore[misc]
     else:

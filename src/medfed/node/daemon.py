@@ -26,6 +26,7 @@ from medfed.hospital.site_directory import key_path, own_blobs, wall_clock
 from medfed.ledger.engine import Sealer
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
 from medfed.ledger.engines.cometbft.host import CometEngine
+from medfed.ledger.engines.cometbft.stall import StallWatch
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
 from medfed.ledger.store import reading
 from medfed.node.blob_server import BlobServer
@@ -81,11 +82,13 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         agent = _agent(site, file, passphrase) if file.agent else None
         if agent is not None:
             agent.start()
-        mine = keys.public
+        mine, watch = keys.public, StallWatch(engine.rpc)
         api = _local_api(site, file, engine, agent)
         try:
             while not stop.wait(_WATCH_SECONDS) and not _has_new_keys(site, engine, mine):
                 engine.check_alive()
+                if watch.is_stalled():
+                    engine.supervisor.restart()
                 if back is not None and back.is_over(engine.rpc):
                     forget_restored(site)
                     log.info("the others have gone on since the restoration; the node begins anew, with its vote")

@@ -68,6 +68,13 @@ class Supervisor:
         """Start the program and watch it."""
         self._thread.start()
 
+    def restart(self) -> None:
+        """Kill the program; it is started again as after any other end."""
+        with self._lock:
+            child = self._child
+        if child is not None and child.poll() is None:
+            child.kill()
+
     def stop(self) -> None:
         """Ask the program to end, make it if it does not, and do not start it again."""
         self._stopping.set()
