@@ -12,11 +12,13 @@ from typing import Final
 from medfed.encoding import Record
 from medfed.errors import MedFedError
 from medfed.hospital.site_directory import key_path, read_public
-from medfed.ledger.contracts.membership import participant
+from medfed.ledger.contracts.membership import participant, rules_at
 from medfed.ledger.engine import Clock, StateView
 from medfed.ledger.engines.cometbft.application import MAX_DRIFT_MS
 from medfed.ledger.engines.cometbft.program import VERSION, installed_program
 from medfed.ledger.store import reading
+from medfed.ledger.transition import RULES
+from medfed.node.bounded_server import split_address
 from medfed.node.node_file import NodeFile, ledger_path, load_node_file, node_directory
 from medfed.node.status import is_locked, node_status
 
@@ -24,6 +26,7 @@ __all__ = ["Finding", "examine"]
 
 _LEAST_FREE: Final = 1 << 30
 _CONNECT_SECONDS: Final = 3.0
+_FOR_EVER: Final = 2**53
 _SECRETS: Final = ("cometbft/config/node_key.json", "api.token")
 
 
@@ -89,6 +92,9 @@ def _ledger(site: Path, clock: Clock) -> Iterator[Finding]:
         view = store.view()
     yield Finding("genesis", True, f"{view.chain.hex()}: compare it with what the other hospitals have")
     yield _member(site, view)
+    rules = rules_at(view, _FOR_EVER)
+    found = f"the ledger goes on by rules {rules}; this program knows up to {RULES}"
+    yield Finding("rules", rules <= RULES, found, "update the program before they hold, or the node stops there")
     ahead = view.tip.time_ms - clock()
     found = (
         f"block {view.tip.height} is {ahead / 1000:.0f} s ahead of this clock" if ahead > 0 else "not behind the ledger"
@@ -109,8 +115,9 @@ def _member(site: Path, view: StateView) -> Finding:
 
 def _network(site: Path, file: NodeFile) -> Iterator[Finding]:
     if not is_locked(node_directory(site) / "node.lock"):
-        free = _can_listen(file.listen)
-        yield Finding("port", free, f"{file.listen} is {'free' if free else 'in use'}", "name another in node.toml")
+        for address in filter(None, (file.listen, file.blobs_listen, file.api_listen)):
+            free = _can_listen(address)
+            yield Finding("port", free, f"{address} is {'free' if free else 'in use'}", "name another in node.toml")
     if not file.peers:
         yield Finding("peers", False, "none in node.toml", "add id@host:port of the other hospitals' nodes")
     for peer in file.peers:
@@ -133,21 +140,22 @@ def _running(site: Path) -> Iterator[Finding]:
     )
     connected = f"connected with {', '.join(status.peers)}" if status.peers else "connected with nobody"
     yield Finding("consensus", bool(status.peers), connected, "check the peers above")
+    if status.waits:
+        remedy = "nothing, if the others go on without it: it votes again then; else see `medfed node restore --help`"
+        yield Finding("votes", False, "restored from a backup; it does not vote yet", remedy)
 
 
 def _can_listen(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_server((host.strip("[]"), int(port)), reuse_port=False):
+        with socket.create_server(split_address(address), reuse_port=False):
             return True
     except OSError:
         return False
 
 
 def _can_connect(address: str) -> bool:
-    host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS):
+        with socket.create_connection(split_address(address), timeout=_CONNECT_SECONDS):
             return True
     except OSError:
         return False
