@@ -112,3 +112,55 @@ def test_the_blood_cells_are_imported_whole_with_their_two_wrong_boxes_explained
         "source 300, object 13: box left out: the box is thinner than a pixel: its corners are the same",
         "source 305, object 4: box left out: the box is thinner than a pixel: its corners are the same",
     ]
+
+
+def test_a_review_becomes_a_new_set_and_reports(source: Path, run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    images = tmp_path / "set"
+    run("imaging", "import", source, images, "--voc", source)
+    found = [{"image_id": 1, "category_id": 1, "bbox": [2, 2, 8, 8], "score": 0.9}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    page = tmp_path / "page.html"
+    shown = run("imaging", "review", images, page, "--detections", tmp_path / "found.json", "--first", 2)
+    assert "2 of 3 pictures, 2 annotated and 1 detected boxes" in shown
+    assert page.stat().st_mode & 0o077 == 0
+    assert "exists" in run("imaging", "review", images, page, code=2)
+    data = json.loads(page.read_text().split('id="data">')[1].split("</script>")[0])
+    boxes = [{**box, "decision": "accepted"} for box in data["pictures"][0]["boxes"]]
+    review = {
+        "set": data["set"],
+        "reviewer": "Dr A",
+        "pictures": [{"file": data["pictures"][0]["file"], "boxes": boxes}],
+    }
+    (tmp_path / "review.json").write_text(json.dumps(review))
+    new = tmp_path / "new"
+    assert "1 kept, 1 accepted" in run("imaging", "apply-review", images, tmp_path / "review.json", new)
+    assert json.loads(run("imaging", "check", new, "--json"))["classes"] == {"cell": 4}
+    shown = run("imaging", "report", new, source, tmp_path / "reports", "--observer", "Roe^Ann")
+    assert "3 reports with 4 findings" in shown
+    assert "jane" not in shown
+    run("imaging", "apply-review", new, tmp_path / "review.json", tmp_path / "other", code=2)
+
+
+def test_pictures_are_deidentified_under_the_sites_key(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pydicom")
+    from tests.support.dicom import pydicom_files
+
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("MR_small.dcm", "examples_rgb_color.dcm", "rtplan.dcm"):
+        (folder / name).write_bytes((pydicom_files() / "test_files" / name).read_bytes())
+    monkeypatch.setenv("MEDFED_PASSPHRASE", "a long passphrase for a test")
+    site, look = tmp_path / "site", tmp_path / "look.html"
+    run("keys", "create", site, "--name", "north")
+    shown = run("imaging", "deidentify", folder, tmp_path / "clean", "--site", site, "--look", look)
+    assert "3 files: 1 de-identified (0 cleared by a person), 1 held, 1 left out" in shown
+    held = json.loads(run("imaging", "deidentify", folder, tmp_path / "again", "--site", site, "--json"))["held"]
+    (tmp_path / "marks.txt").write_text(held[0]["mark"])
+    options = ("--site", site, "--cleared", tmp_path / "marks.txt")
+    assert "2 de-identified (1 cleared" in run("imaging", "deidentify", folder, tmp_path / "all", *options)
+    one = {path.name for path in (tmp_path / "clean").iterdir()}
+    assert one < {path.name for path in (tmp_path / "all").iterdir()}
+    run("imaging", "deidentify", folder, tmp_path / "all", *options, code=2)

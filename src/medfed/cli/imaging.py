@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from medfed.cli.imaging_review import apply_review_command, report_command, review_command
 from medfed.cli.options import PATH, as_json, passphrase
-from medfed.cli.output import print_json
+from medfed.cli.output import print_json, write_private
 from medfed.errors import InvalidInput, MedFedError
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ def deidentify(
     A picture that may have text burnt in is held until a person has looked at it and put its mark on the list.
     """
     from medfed.crypto import hkdf_sha256, load_keystore
-    from medfed.crypto.private_file import create_private_file
     from medfed.hospital.site_directory import key_path
     from medfed.imaging.deidentify import Pseudonyms
     from medfed.imaging.deidentify_folder import deidentify_folder, held_page, read_marks
@@ -118,7 +118,7 @@ def deidentify(
     pseudonyms = Pseudonyms(hkdf_sha256(keys.split_key, b"medfed/deidentify"))
     report = deidentify_folder(folder, output, pseudonyms, dates, marks)
     if look is not None:
-        create_private_file(look, held_page(report.held).encode())
+        write_private(look, held_page(report.held))
     if as_json:
         held = [{"file": one.source, "mark": one.mark, "reason": one.reason} for one in report.held]
         counts = {"files": report.files, "written": report.written, "cleared": report.cleared}
@@ -160,6 +160,11 @@ def annotations_(folder: Path, output: Path, kind: Literal["voc", "coco", "yolo"
     if kind == "yolo":
         (output / "names.txt").write_text("".join(f"{label}\n" for label in images.labels), encoding="utf-8")
     click.echo(f"{len(images.pictures)} pictures' findings written as {kind}")
+
+
+imaging.add_command(review_command)
+imaging.add_command(apply_review_command)
+imaging.add_command(report_command)
 
 
 def _voc(folder: Path, only: Path | None, first_pixel: int) -> Iterator[Described]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.errors import MedFedError
+from medfed.errors import InvalidInput, MedFedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
-__all__ = ["console", "fail", "figure", "plain", "print_json", "table"]
+__all__ = ["console", "fail", "figure", "plain", "print_json", "table", "write_private"]
 
 
 def console() -> Console:
@@ -31,6 +33,24 @@ def print_json(value: Any) -> None:
     import orjson
 
     click.echo(orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
+
+
+def write_private(path: Path, text: str) -> None:
+    """A new file that only its owner may read: what it shows is about patients.
+
+    Raises:
+        InvalidInput: it exists already, or cannot be made.
+    """
+    import os
+
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise InvalidInput(f"{path}: exists; nothing is written over a file") from None
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written: {error.strerror or 'not a path to a file'}") from None
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import orjson
@@ -22,7 +22,7 @@ from medfed.imaging.annotation import Described, Finding, Picture, checked_box
 from medfed.imaging.coco import read_coco, write_coco
 from medfed.imaging.picture_file import decode_picture
 
-__all__ = ["ImageSet", "load_image_set", "picture_name", "save_image_set"]
+__all__ = ["ImageSet", "load_image_set", "picture_name", "read_origins", "save_image_set"]
 
 ANNOTATIONS: Final = "annotations.coco.json"
 LABELS: Final = "labels.json"
@@ -88,6 +88,22 @@ def save_image_set(images: ImageSet, origins: Mapping[str, str]) -> None:
     _write(images.folder / ORIGINS, orjson.dumps(dict(origins), option=orjson.OPT_SORT_KEYS), 0o600)
     _write(images.folder / LABELS, orjson.dumps(images.labels), 0o600)
     _write(images.folder / ANNOTATIONS, write_coco(images.pictures, images.labels), 0o600)
+
+
+def read_origins(folder: Path) -> dict[str, str]:
+    """For the site's eyes: from a picture's file to where it came from.
+
+    Raises:
+        InvalidInput: the file is gone or is not what `save_image_set` wrote.
+    """
+    try:
+        found: Any = orjson.loads((folder / ORIGINS).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        raise InvalidInput(f"image set {folder.name}: {ORIGINS} cannot be read") from None
+    entries = cast("dict[Any, Any]", found) if isinstance(found, dict) else {}
+    if not entries or not all(isinstance(value, str) for value in entries.values()):
+        raise InvalidInput(f"image set {folder.name}: {ORIGINS} does not say where pictures came from")
+    return cast("dict[str, str]", entries)
 
 
 def load_image_set(folder: Path) -> ImageSet:

@@ -21,7 +21,7 @@ from medfed.imaging.image_set import ImageSet, picture_name, save_image_set
 from medfed.imaging.picture_file import Pixels, decode_picture, encode_png
 from medfed.imaging.report import ImageReport
 
-__all__ = ["import_images", "read_unannotated"]
+__all__ = ["import_images", "read_unannotated", "split_frame"]
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".dcm")
 _LONGEST_FILE: Final = 1 << 30
@@ -101,6 +101,12 @@ def read_unannotated(pictures: Path) -> Iterator[Described]:
             continue
         for frame in range(1, frames + 1):
             yield Described(name if frames == 1 else f"{name}#{frame}", number, ())
+
+
+def split_frame(name: str) -> tuple[str, int]:
+    """A file's name and the number of the frame after `#`; 0 where there is none."""
+    named = _FRAME.fullmatch(name)
+    return (name, 0) if named is None else (named[1], int(named[2]))
 
 
 def _take(work: _Import, entry: Described) -> None:
@@ -184,8 +190,9 @@ def _picture_path(folder: Path, name: str) -> tuple[Path, int]:
     frame = 0
     try:
         path = (folder / name).resolve()
-        if (named := _FRAME.fullmatch(name)) is not None and not path.is_file():
-            path, frame = (folder / named[1]).resolve(), int(named[2])
+        if not path.is_file():
+            stem, frame = split_frame(name)
+            path = (folder / stem).resolve()
         if not path.is_relative_to(folder):
             raise InvalidInput("its file name leads out of the folder of pictures")
         if path.is_file():
