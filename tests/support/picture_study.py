@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 from tests.support.study import SECOND
 
 from medfed.federation.plan import (
@@ -54,11 +55,28 @@ def drawn_sets(folder: Path, counts: tuple[int, ...] = (12, 8, 6)) -> dict[str, 
     return {name: drawn_set(folder / name, count, at, 0.3 + 0.35 * at) for at, (name, count) in enumerate(parts)}
 
 
+def classified_sets(folder: Path, count: int = 30, side: int = 16) -> dict[str, ImageSet]:
+    """An image set for each of `PLACES` in which a whole picture is `dark` or `light`."""
+    made: dict[str, ImageSet] = {}
+    for at, name in enumerate(PLACES):
+        rng = np.random.default_rng(at)
+        (folder / name).mkdir(parents=True)
+        pictures: list[Picture] = []
+        for number in range(count):
+            label, low = ("light", 140) if number % 2 else ("dark", 20)
+            pixels = rng.integers(low, low + 90, (side, side), dtype=np.uint8)
+            pictures.append(_stored(folder / name, pixels, (Finding(label, Box(0, 0, side, side)),)))
+        made[name] = ImageSet(folder / name, ("dark", "light"), pictures)
+        save_image_set(made[name], {})
+    return made
+
+
 def picture_plan(
     *,
     rounds: int = 2,
     epochs: int = 1,
     side: int = 96,
+    batch: int = 4,
     model: ModelSettings | None = None,
     target: Target | None = None,
     pictures: PictureTraining | None = None,
@@ -67,11 +85,11 @@ def picture_plan(
     """A study over `PLACES`: by default boxes with a small FCOS."""
     local = LocalTraining(
         epochs=epochs,
-        batch_size=4,
+        batch_size=batch,
         optimizer=training.pop("optimizer", "adamw"),
         learning_rate=training.pop("learning_rate", 2e-3),
         weight_decay=1e-4,
-        pictures=pictures or PictureTraining(),
+        pictures=UNSET if training.pop("plain", False) else pictures or PictureTraining(),
     )
     return Plan(
         purpose=Purpose("Shapes", "shapes", "a pencil", "testing"),

@@ -54,11 +54,11 @@ def card(file: Path, as_json: bool) -> None:
 def predict(file: Path, patients: Path, columns: str | None, output: Path | None, as_json: bool) -> None:
     """Print what the model says of each row of the CSV file PATIENTS."""
     from medfed.federation.model_file import load_model
-    from medfed.federation.tables import table_from
+    from medfed.federation.picture_table import read_source
 
     found = load_model(file)
     names = tuple(columns.split(",")) if columns else None
-    scores: Any = found.predict(table_from(patients, columns=names))
+    scores: Any = found.predict(read_source(patients, columns=names))
     if as_json:
         print_json(scores)
         return
@@ -77,6 +77,15 @@ def predict(file: Path, patients: Path, columns: str | None, output: Path | None
         raise InvalidInput(f"{output}: exists; predictions are never written over a file")
     output.write_text(text, encoding="utf-8")
     console().print(f"{output}: {len(rows)} rows")
+
+
+@model.command()
+@click.argument("path")
+def code(path: str) -> None:
+    """Print the digest of the model code PATH (package.module:name), for a plan and for site.toml. Nothing is run."""
+    from medfed.models.approved_code import code_digest
+
+    click.echo(code_digest(path))
 
 
 @model.command()

@@ -17,12 +17,13 @@ from medfed.federation.figures import DetectionEvaluation
 from medfed.federation.plan import BoxesTarget, Target
 from medfed.imaging.average_precision import COCO_OVERLAPS, Detected, Truth
 from medfed.imaging.score_bins import BINS, count_detections
+from medfed.models.dataset import Dataset
 from medfed.models.learner import Learner
 from medfed.models.parameters import Parameters
 from medfed.models.picture_dataset import PictureDataset
 from medfed.models.torch_detection import Detections
 
-__all__ = ["Detector", "count_boxes", "decode_boxes", "detection_rows"]
+__all__ = ["Detector", "count_boxes", "decode_boxes", "detection_rows", "detector_of"]
 
 _MOST: Final = 100
 """Boxes of one picture and class that are looked at, best first, as COCO does."""
@@ -34,7 +35,7 @@ Counts = NDArray[np.int64]
 class Detector(Protocol):
     """A learner that finds boxes."""
 
-    def detections(self, parameters: Parameters, data: PictureDataset) -> Iterator[Detections]:
+    def detections(self, parameters: Parameters, data: Dataset) -> Iterator[Detections]:
         """What it finds in each picture, best first; one picture after the other."""
         ...
 
@@ -53,7 +54,7 @@ def count_boxes(learner: Learner, parameters: Parameters, data: PictureDataset, 
     """
     totals = np.zeros((_LEVELS, classes, 2 * BINS + 1), dtype=np.int64)
     if len(data):
-        for sample, found in zip(data.samples(), _detector(learner).detections(parameters, data), strict=True):
+        for sample, found in zip(data.samples(), detector_of(learner).detections(parameters, data), strict=True):
             for label in range(classes):
                 mine, seen = sample.labels == label, np.flatnonzero(found.labels == label)[:_MOST]
                 truth = Truth(sample.boxes[mine], ~sample.counted[mine])
@@ -85,7 +86,12 @@ def decode_boxes(target: Target, counts: Mapping[str, Counts]) -> DetectionEvalu
     )
 
 
-def _detector(learner: Any) -> Detector:
+def detector_of(learner: Any) -> Detector:
+    """The learner as what finds boxes.
+
+    Raises:
+        InvalidInput: it finds none.
+    """
     if not hasattr(learner, "detections"):
-        raise InvalidInput("evaluation: the plan's model finds no boxes")
+        raise InvalidInput("model: it finds no boxes")
     return learner

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,16 +22,23 @@ from safetensors import SafetensorError
 
 from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput, Unavailable
+from medfed.federation.detection import detector_of
 from medfed.federation.features import Standardisation, encode_features, read_features
 from medfed.federation.figures import Evaluation
 from medfed.federation.learning_state import LearningState
+from medfed.federation.picture_table import read_source
 from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.plan_rules import verify_plan
+from medfed.federation.prepared import picture_rows
 from medfed.federation.study import learner_of, released_parameters
 from medfed.federation.tables import TableSource, table_from
 from medfed.identifiers import Digest, sha256
 from medfed.input_file import read_input
+from medfed.models.dataset import Dataset
+from medfed.models.learner import parameter_count
 from medfed.models.parameters import Parameters
+from medfed.models.settings import ModuleModel
+from medfed.models.torch_detection import Detections
 from medfed.privacy.account import DELTA_STEP, EPSILON_STEP
 
 __all__ = [
@@ -126,16 +134,35 @@ class Model:
     card: ModelCard
 
     def predict(self, source: TableSource) -> NDArray[Any]:
-        """What the model says of each row of a table in the plan's format (no target column is needed).
+        """What the model says of each row of a table, or picture of an image set, in the plan's format (no target is
+        needed).
 
-        Float64 probabilities: binary (n,), multiclass and multilabel (n, k); survival: risk scores (n,).
+        Float64 probabilities: binary (n,), multiclass and multilabel (n, k); survival: risk scores (n,); a detector's
+        best scores of each class (n, k).
 
         Raises:
             InvalidInput: a column is missing or a cell is not of its kind.
         """
+        if self.plan.data.picture is not None:
+            return learner_of(self.plan).answers(self.parameters, self._pictures(source))
         raw = read_features(table_from(source), self.plan.data)
         features = encode_features(raw, self.plan, self.standardisation)
         return learner_of(self.plan).predict(self.parameters, features)
+
+    def detect(self, source: TableSource) -> list[Detections]:
+        """The boxes that a detector finds in each picture of an image set, in the set's order, best first.
+
+        Raises:
+            InvalidInput: the model is no detector, or `source` no image set.
+        """
+        if self.plan.data.picture is None:
+            raise InvalidInput("model: it was made for tables and finds no boxes")
+        return list(detector_of(learner_of(self.plan)).detections(self.parameters, self._pictures(source)))
+
+    def _pictures(self, source: TableSource) -> Dataset:
+        rows = picture_rows(self.plan, read_source(source))
+        width = (self.plan.outputs,) if self.plan.task in ("detection", "multilabel") else ()
+        return rows.dataset(np.zeros((len(rows.positions), *width), dtype=np.float32))
 
     @property
     def digest(self) -> Digest:
@@ -194,7 +221,7 @@ def decode_model(data: bytes) -> Model:
         arrays = safetensors.numpy.load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"model file: {error}") from None
-    expected = learner_of(attached.plan).shapes
+    expected = _expected_shapes(attached.plan, arrays)
     if {name: array.shape for name, array in arrays.items()} != dict(expected):
         raise InvalidInput("model file: its arrays are not those of the model that its plan describes")
     if any(array.dtype != np.float32 for array in arrays.values()):
@@ -203,6 +230,15 @@ def decode_model(data: bytes) -> Model:
         raise InvalidInput("model file: the card names another plan")
     parameters = Parameters.from_arrays({name: arrays[name] for name in expected})
     return Model(attached.plan, attached.standardisation, parameters, attached.card)
+
+
+def _expected_shapes(plan: Plan, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, tuple[int, ...]]:
+    """What the plan's model consists of; of a module of one's own only how much, because no file may make code run."""
+    learner = learner_of(plan)
+    if not isinstance(plan.model, ModuleModel):
+        return learner.shapes
+    found = {name: array.shape for name, array in arrays.items()}
+    return found if sum(array.size for array in arrays.values()) == parameter_count(learner) else {}
 
 
 def save_model(path: Path, model: Model) -> None:

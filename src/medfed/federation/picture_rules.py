@@ -12,14 +12,14 @@ from typing import Final
 from msgspec import UNSET
 
 from medfed.federation.plan import BoxesTarget, Labelling, Plan, SurvivalTarget, TrainingNoise
-from medfed.models.settings import DetectorModel, ImageModel, PictureTraining
+from medfed.models.settings import DetectorModel, ImageModel, ModuleModel, PictureTraining
 
 __all__ = ["lacks_torch", "picture_problems"]
 
 _Found = tuple[str, str]
 _COLOURS: Final = 3
-_LEAST_SIDE: Final = 64
-"""Of a detector's pictures: its coarsest level has a stride of 64 pixels."""
+_LEAST_SIDE: Final = 96
+"""Of a detector's pictures: its coarsest level has a stride of 64 pixels, and one pixel cannot be normalised."""
 
 
 def picture_problems(plan: Plan) -> Iterator[_Found]:
@@ -42,14 +42,17 @@ def picture_problems(plan: Plan) -> Iterator[_Found]:
         yield "data.target.kind", "expected 'boxes', or classes of pictures"
     elif isinstance(plan.model, DetectorModel):
         yield "model.kind", f"a detector finds boxes; expected a classifier for a target of kind {plan.task!r}"
-    elif isinstance(plan.training.local.pictures, PictureTraining):
-        yield "training.local.pictures", "is for detectors; a classifier's augmentation is in the section model"
+    elif isinstance(plan.training.local.pictures, PictureTraining) and not isinstance(plan.model, ModuleModel):
+        yield (
+            "training.local.pictures",
+            "is not for this classifier, whose augmentation is in the section model",
+        )
     yield from _training(plan)
 
 
 def lacks_torch(plan: Plan) -> bool:
     """Whether the plan needs torch and this machine has none."""
-    needed = isinstance(plan.model, (DetectorModel, ImageModel))
+    needed = isinstance(plan.model, (DetectorModel, ImageModel, ModuleModel))
     return needed and any(importlib.util.find_spec(name) is None for name in ("torch", "torchvision"))
 
 
@@ -61,7 +64,7 @@ def _no_pictures(plan: Plan) -> Iterator[_Found]:
     if plan.training.local.pictures is not UNSET:
         yield "training.local.pictures", "has no meaning without a feature of kind 'picture'"
     if plan.training.local.optimizer == "adamw":
-        yield "training.local.optimizer", "adamw is for detectors; expected sgd or adam"
+        yield "training.local.optimizer", "adamw is for detectors and modules of one's own; expected sgd or adam"
 
 
 def _training(plan: Plan) -> Iterator[_Found]:
@@ -69,8 +72,8 @@ def _training(plan: Plan) -> Iterator[_Found]:
     is_detector = isinstance(plan.model, DetectorModel)
     if local.epochs == 0 and is_detector:
         yield "training.local.epochs", "0; detectors are trained in epochs"
-    if local.optimizer == "adamw" and not is_detector:
-        yield "training.local.optimizer", "adamw is for detectors; expected sgd or adam"
+    if local.optimizer == "adamw" and not isinstance(plan.model, (DetectorModel, ModuleModel)):
+        yield "training.local.optimizer", "adamw is for detectors and modules of one's own; expected sgd or adam"
     if local.optimizer == "adamw" and local.momentum > 0:
         yield "training.local.momentum", "adamw has its own; expected 0"
     if plan.training.strategy.name == "scaffold" and is_detector:

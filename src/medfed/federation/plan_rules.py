@@ -34,7 +34,7 @@ from medfed.federation.plan import (
 from medfed.federation.private_training import noise_problems
 from medfed.federation.sealed_rules import sealed_problems
 from medfed.federation.weighing import MAX_COUNTS, counts_length, value_columns
-from medfed.models.learner import learner_for
+from medfed.models.learner import learner_for, parameter_count
 from medfed.models.settings import CoxModel, DetectorModel, ImageModel, MlpModel, ModelSettings
 
 __all__ = [
@@ -113,8 +113,7 @@ def update_elements(plan: Plan) -> int:
         InvalidInput: the plan's model does not go with its data; see `plan_problems`.
     """
     vectors = 2 if plan.training.strategy.name == "scaffold" else 1
-    shapes = learner_for(plan.model, plan.task, plan.inputs, plan.outputs, plan.side).shapes
-    return vectors * sum(math.prod(shape) for shape in shapes.values())
+    return vectors * parameter_count(learner_for(plan.model, plan.task, plan.inputs, plan.outputs, plan.side))
 
 
 def _types(plan: Plan) -> Iterator[Problem]:
@@ -289,7 +288,7 @@ def _fits(plan: Plan, model: ModelSettings, path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.kind", "an image classifier takes a feature of kind 'pixels' or 'picture' and no other")
         return
     try:
-        learner_for(model, plan.task, plan.inputs, plan.outputs)
+        learner_for(model, plan.task, plan.inputs, plan.outputs, plan.side)
     except InvalidInput as error:
         yield Problem(path, str(error).removeprefix("model: "))
 

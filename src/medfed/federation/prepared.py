@@ -26,7 +26,7 @@ from medfed.federation.weighing import read_values, value_columns
 from medfed.identifiers import Digest
 from medfed.models.dataset import Dataset
 
-__all__ = ["PreparationReport", "PreparedData", "cases_root", "prepare", "schema_digest"]
+__all__ = ["PreparationReport", "PreparedData", "cases_root", "picture_rows", "prepare", "schema_digest"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def prepare(plan: Plan, table: Table, split_key: bytes) -> PreparedData:
     rows = np.flatnonzero(usable)
     identities = _read_identities(table, plan, rows)
     patients = _numbered(identities) if identities is not None else np.arange(len(rows), dtype=np.int64)
-    pictures = _pictures(table, plan, rows)
+    pictures = picture_rows(plan, table).take(rows) if plan.data.picture is not None else None
     patient_bytes = identities if identities is not None else _row_bytes(features, values, pictures)
     if data.split is not None:
         split = read_splits(table, data.split)[usable]
@@ -210,13 +210,16 @@ def _numbered(identities: Sequence[bytes]) -> NDArray[np.int64]:
     return np.fromiter(found, dtype=np.int64, count=len(identities))
 
 
-def _pictures(table: Table, plan: Plan, rows: NDArray[np.int64]) -> PictureRows | None:
-    picture = plan.data.picture
-    if picture is None:
-        return None
-    if not isinstance(table, PictureTable):
+def picture_rows(plan: Plan, table: Table) -> PictureRows:
+    """All pictures of a table, as a plan over pictures sees them.
+
+    Raises:
+        InvalidInput: a table without pictures, or a plan without.
+    """
+    picture, target = plan.data.picture, plan.data.target
+    if picture is None or not isinstance(table, PictureTable):
         raise InvalidInput(f"{table.source}: a table has no pictures; the plan wants an image set")
-    target = plan.data.target
+    rows = np.arange(len(table), dtype=np.int64)
     return PictureRows(table.images, rows, target.classes if isinstance(target, BoxesTarget) else (), picture)
 
 

@@ -9,7 +9,6 @@ change a state in place.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,7 +34,7 @@ from medfed.identifiers import Name
 from medfed.ledger.contracts.terms import RoundKind
 from medfed.models.course import NO_CHECKPOINTS, Checkpoints, Course
 from medfed.models.dataset import Dataset
-from medfed.models.learner import Learner, learner_for
+from medfed.models.learner import Learner, learner_for, parameter_count
 from medfed.models.parameters import Parameters
 from medfed.secure_sum.manifest import Entry, Manifest
 
@@ -283,4 +282,4 @@ def _with_counts(plan: Plan, sums: Mapping[str, Array]) -> Mapping[str, Array]:
 
 
 def _parameter_count(plan: Plan) -> int:
-    return sum(math.prod(shape) for shape in learner_of(plan).shapes.values())
+    return parameter_count(learner_of(plan))

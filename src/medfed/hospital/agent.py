@@ -212,7 +212,7 @@ class Agent:
         key = f"follow/{study.study.hex()}"
         try:
             follow(self.site, view, study)
-        except (Unavailable, InvalidInput) as error:
+        except (Unavailable, InvalidInput, Refused) as error:
             self._problem(key, error)
         else:
             self.problems.pop(key, None)

@@ -65,6 +65,8 @@ class ConsentPolicy(Record):
     alignment: AlignmentPolicy = AlignmentPolicy()
     exchange: tuple[ExchangeRule, ...] = ()
     """Which requests for its data the site grants or refuses without a person; where none fits, a person decides."""
+    code: Annotated[tuple[Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")], ...], Meta(max_length=1000)] = ()
+    """Digests of model code that may run at this site; see `code_consent`."""
 
 
 class Decision(Record):

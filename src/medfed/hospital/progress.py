@@ -19,6 +19,7 @@ from medfed.federation.sealed_aggregate import own_numbers_doubt
 from medfed.federation.strategies.memory import Memory
 from medfed.federation.study import initial_local_memory, initial_state
 from medfed.hospital.aggregation import CLOSED, absorb_round, manifest_of, plan_of, unmasked_total
+from medfed.hospital.code_consent import check_code
 from medfed.hospital.site import Progress, Site
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.offices import is_sealed
@@ -144,13 +145,14 @@ def follow(site: Site, view: StateView, study: Study) -> None:
     """Absorb every round that has closed since, and move the pair secrets on.
 
     Raises:
-        Unavailable: a blob is not here yet; what could be followed is kept.
+        Unavailable: a blob is not here yet; what could be followed is kept. Refused: the plan's code may not run here.
     """
     progress = _known_progress(site, study.study)
     start = progress.absorbed if progress is not None else 0
     if start >= study.next_round:
         return
     plan = plan_of(view, study.study)
+    check_code(site.consent, plan)
     progress = load_progress(site, study.study, plan)
     for number in range(start, study.next_round):
         closed = round_record(view, study.study, number)

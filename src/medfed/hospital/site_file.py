@@ -35,6 +35,8 @@ DEFAULT_SITE_FILE: Final = """\
 [consent]
 resume = "auto"              # go on after a pause by itself; "ask" leaves it to a person
 
+# code = ["0123…"]           # digests of a consortium's own model code that may run here (medfed model code)
+
 # The first rule that fits decides; where none fits, a study waits for a person (medfed study approve).
 # [[consent.rule]]
 # decision = "approve"
@@ -122,7 +124,7 @@ def load_site_file(path: Path) -> SiteFile:
     _refuse_unknown(path, "", document, ("data", "consent", "privacy", "alignment", "exchange", "library", "blobs"))
     data = _table(path, "data", document.get("data", {}))
     consent = _table(path, "consent", document.get("consent", {}))
-    _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule"))
+    _refuse_unknown(path, "consent", consent, ("resume", "most_resumes", "rule", "code"))
     rules = tuple(_record(path, f"consent.rule[{i}]", row, ConsentRule) for i, row in _rows(path, consent, "rule"))
     rest = {key: value for key, value in consent.items() if key != "rule"}
     policy = _record(path, "consent", rest, ConsentPolicy)

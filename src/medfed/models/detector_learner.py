@@ -21,7 +21,7 @@ from medfed.models.picture_dataset import pictures_in
 from medfed.models.settings import DetectorModel, LocalTraining
 from medfed.models.torch_detection import Detections, detect_each, detection_loss, detector_loss
 from medfed.models.torch_detector import DetectorSettings, build_detector, detector_parameters
-from medfed.models.torch_training import train_on_pictures
+from medfed.models.torch_training import train_in_batches
 from medfed.models.training import LocalResult
 
 __all__ = ["DetectorLearner"]
@@ -61,11 +61,11 @@ class DetectorLearner:
         correction: Array | None = None,
         course: Course = FIRST,
     ) -> LocalResult:
-        """As `train_on_pictures`."""
-        module = build_detector(self.settings, 0)
+        """As `train_in_batches`."""
+        module, pictures = build_detector(self.settings, 0), pictures_in(data)
         augment = settings.picture_training
-        loss = detector_loss(self.settings, module, (augment.flip_sideways, augment.flip_upside))
-        return train_on_pictures(module, loss, start, pictures_in(data), settings, rng, correction, course)
+        loss = detector_loss(self.settings, module, pictures, (augment.flip_sideways, augment.flip_upside))
+        return train_in_batches(module, loss, start, len(pictures), settings, rng, correction, course)
 
     def detections(self, parameters: Parameters, data: Dataset) -> Iterator[Detections]:
         """What the detector finds in each picture, best first; one picture after the other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,12 +14,13 @@ from medfed.models.course import FIRST, Course
 from medfed.models.cox import Cox
 from medfed.models.dataset import Dataset, Task
 from medfed.models.mlp import Mlp
+from medfed.models.module_learner import ModuleLearner
 from medfed.models.parameters import Parameters
-from medfed.models.settings import CoxModel, DetectorModel, ImageModel, LocalTraining, ModelSettings
+from medfed.models.settings import CoxModel, DetectorModel, ImageModel, LocalTraining, ModelSettings, ModuleModel
 from medfed.models.torch_classifier import ImageClassifier
 from medfed.models.training import LocalResult
 
-__all__ = ["Learner", "LocalResult", "Task", "learner_for"]
+__all__ = ["Learner", "LocalResult", "Task", "learner_for", "parameter_count"]
 
 Array = npt.NDArray[Any]
 
@@ -84,6 +86,8 @@ def learner_for(model: ModelSettings, task: Task, inputs: int, outputs: int, sid
     least = 2 if task == "multiclass" else 1
     if outputs < least or (task in ("binary", "survival") and outputs != 1):
         raise InvalidInput(f"model: a {task} task cannot have {outputs} outputs")
+    if isinstance(model, ModuleModel):
+        return _module(model, task, outputs, inputs, side)
     if isinstance(model, CoxModel):
         if task != "survival":
             raise InvalidInput(f"model: cox needs a survival task, found {task}")
@@ -103,6 +107,21 @@ def _image_classifier(learner: ImageClassifier, inputs: int) -> ImageClassifier:
     if not any(map(learner.is_trained, learner.shapes)):
         raise InvalidInput(f"model: no parameter is named like {', '.join(model.trainable)}")
     return learner
+
+
+def parameter_count(learner: Learner) -> int:
+    """Numbers in the parameters. Of a module of one's own it is what the plan says: its code is not run for this."""
+    if isinstance(learner, ModuleLearner):
+        return learner.model.parameters
+    return sum(math.prod(shape) for shape in learner.shapes.values())
+
+
+def _module(model: ModuleModel, task: Task, outputs: int, inputs: int, side: int) -> Learner:
+    if task == "survival" or task == "detection":
+        raise InvalidInput(f"model: a module of one's own is for classes, found a {task} task")
+    if not side or inputs % (side * side):
+        raise InvalidInput("model: a module of one's own looks at pictures, found rows of a table")
+    return ModuleLearner(model, task, outputs, (inputs // (side * side), side, side))
 
 
 def _detector(model: ModelSettings, task: Task, outputs: int, side: int) -> Learner:

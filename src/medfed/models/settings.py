@@ -16,6 +16,7 @@ __all__ = [
     "LocalTraining",
     "MlpModel",
     "ModelSettings",
+    "ModuleModel",
     "PictureTraining",
     "ResNet18Model",
     "SmallCnnModel",
@@ -87,11 +88,23 @@ class DetectorModel(Record, tag_field="kind", tag="detector"):
     """Prefixes of the names of parameters that are trained; empty for all."""
 
 
-ModelSettings = ClassifierModel | CoxModel | DetectorModel
+class ModuleModel(Record, tag_field="kind", tag="module"):
+    """A `torch.nn.Module` of the consortium's own, for classes of pictures; see `models.approved_code`."""
+
+    path: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,150}:[A-Za-z_][A-Za-z0-9_]{0,80}\Z")]
+    """`package.module:name` of what makes it: called with the shape of a picture (channels, side, side) and the number
+    of outputs, and named in the module's `MEDFED_MODELS`."""
+    source: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    """Digest of the code: of every source file of the top-level package. `medfed model code PATH` prints it."""
+    parameters: Annotated[int, Meta(ge=1, le=2**29)]
+    """How many numbers it is, so that a plan can be checked without running its code."""
+
+
+ModelSettings = ClassifierModel | CoxModel | DetectorModel | ModuleModel
 
 
 class PictureTraining(Record):
-    """What only the training of detectors has."""
+    """What only the training of detectors, and of modules of one's own, has."""
 
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     """Of the learning rate, over all rounds of the study; one-cycle has its peak at `learning_rate`."""
@@ -113,7 +126,7 @@ class LocalTraining(Record):
     batch_size: Annotated[int, Meta(ge=0, le=1_000_000)] = 16
     """Examples a step; 0 means all of them."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """adamw, which decays weights apart from the gradient, is for detectors only."""
+    """adamw, which decays weights apart from the gradient, is for detectors and modules of one's own."""
     learning_rate: PositiveFloat = 0.02
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
@@ -121,7 +134,7 @@ class LocalTraining(Record):
     proximal: NonNegativeFloat = 0.0
     """FedProx's mu: adds `mu * (w - w_start)` to the gradient."""
     pictures: PictureTraining | UnsetType = UNSET
-    """Only of detectors; left out, its defaults count."""
+    """Only of detectors and modules of one's own; left out, its defaults count."""
 
     @property
     def picture_training(self) -> PictureTraining:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medfed.encoding import Record
 from medfed.errors import InvalidInput
 from medfed.models.parameters import Parameters
-from medfed.models.picture_dataset import Sample
+from medfed.models.picture_dataset import PictureDataset, Sample
 from medfed.models.torch_detector import (
     DetectorSettings,
     build_detector,
@@ -170,10 +170,11 @@ def detect_each(
         yield Detections(boxes, result["labels"].numpy().astype(np.int64)[kept] - offset, scores[kept])
 
 
-def detector_loss(settings: DetectorSettings, module: Any, flips: tuple[bool, bool]) -> BatchLoss:
-    """The loss of a batch by a detector, for `train_on_pictures`."""
+def detector_loss(settings: DetectorSettings, module: Any, data: PictureDataset, flips: tuple[bool, bool]) -> BatchLoss:
+    """The loss of a batch by a detector, for `train_in_batches`."""
 
-    def loss(samples: Sequence[Sample], rng: np.random.Generator) -> Any:
+    def loss(chosen: NDArray[np.int64], rng: np.random.Generator) -> Any:
+        samples = [data.sample(int(index)) for index in chosen]
         _check(settings, samples)
         images, targets = _batch(samples, flips, _offset(settings), rng)
         return sum(module(images, targets).values())

@@ -1,4 +1,4 @@
-"""The loop that every torch model here is trained by: one hospital's round on its pictures.
+"""The loop that detectors and modules of one's own are trained by: one hospital's round.
 
 Order and augmentation of a batch are drawn from the round's generator, the epoch and the batch alone, and what was
 reached is handed to the checkpoints now and then, so a training that was killed goes on and ends in the same
@@ -9,7 +9,7 @@ at the hospital.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -20,12 +20,11 @@ from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.models.course import Course
 from medfed.models.parameters import Parameters
-from medfed.models.picture_dataset import PictureDataset, Sample
 from medfed.models.settings import LocalTraining
 from medfed.models.torch_detector import detector_parameters, load_into, seeded, torch_module
 from medfed.models.training import LocalResult, check_correction
 
-__all__ = ["CHECKPOINT_STEPS", "BatchLoss", "one_cycle", "train_on_pictures"]
+__all__ = ["CHECKPOINT_STEPS", "BatchLoss", "one_cycle", "train_in_batches"]
 
 CHECKPOINT_STEPS: Final = 20
 """Batches between checkpoints."""
@@ -33,8 +32,8 @@ _WARM_UP: Final = 0.3
 _FIRST: Final = 1 / 25
 _LAST: Final = 1 / 1e4
 
-BatchLoss = Callable[[Sequence[Sample], np.random.Generator], Any]
-"""The loss of a batch as a torch scalar; augmentation is drawn from the generator."""
+BatchLoss = Callable[[NDArray[np.int64], np.random.Generator], Any]
+"""The loss of a batch, given by positions, as a torch scalar; augmentation is drawn from the generator."""
 
 
 def one_cycle(peak: float, step: int, steps: int) -> float:
@@ -47,11 +46,11 @@ def one_cycle(peak: float, step: int, steps: int) -> float:
     return _between(peak, peak * _FIRST * _LAST, (at - top) / (last - top))
 
 
-def train_on_pictures(
+def train_in_batches(
     module: Any,
     loss_of: BatchLoss,
     start: Parameters,
-    data: PictureDataset,
+    examples: int,
     settings: LocalTraining,
     rng: np.random.Generator,
     correction: NDArray[Any] | None,
@@ -63,27 +62,27 @@ def train_on_pictures(
         module: the model; its own values do not matter.
         loss_of: the loss of a batch.
         start: the parameters that the round starts from.
-        data: this hospital's pictures.
-        settings: how; in epochs.
+        examples: how many this hospital has.
+        settings: how.
         rng: of this hospital and round, in the same state whenever the round is started.
         correction: flat float32, joins every gradient; None for none.
         course: where the round stands.
 
     Raises:
-        InvalidInput: no picture, another model's parameters, or a loss that is not finite: training diverged.
+        InvalidInput: no example, another model's parameters, or a loss that is not finite: training diverged.
     """
-    if not len(data):
-        raise InvalidInput("local training: there is no picture to train on")
+    if not examples:
+        raise InvalidInput("local training: there is no example to train on")
     run = _Run(module, start, settings, check_correction(correction, start.flat.size), course)
     seed = int(rng.integers(2**31))
-    batch = settings.batch_size or len(data)
-    an_epoch = math.ceil(len(data) / batch)
-    a_round = an_epoch * settings.epochs
+    batch = settings.batch_size or examples
+    an_epoch = math.ceil(examples / batch)
+    a_round = settings.steps or an_epoch * settings.epochs
     done, losses = run.restore(course), list[float]()
     for step in range(done, a_round):
         epoch, at = divmod(step, an_epoch)
-        order = np.random.default_rng([seed, epoch]).permutation(len(data))
-        chosen = [data.sample(int(index)) for index in order[at * batch : (at + 1) * batch]]
+        order = np.random.default_rng([seed, epoch]).permutation(examples)
+        chosen = order[at * batch : (at + 1) * batch]
         drawn = np.random.default_rng([seed, epoch, at, 1])
         run.set_rate(course.index * a_round + step, a_round * course.rounds)
         with seeded(seed * 1_000_003 + step):
@@ -92,7 +91,7 @@ def train_on_pictures(
             course.checkpoints.save(run.middle(step + 1))
     mean = float(np.mean(losses[-an_epoch:])) if losses else math.nan
     kept = encode(run.kept()) if settings.picture_training.keep_optimizer else b""
-    return LocalResult(detector_parameters(module), a_round, len(data), mean, kept)
+    return LocalResult(detector_parameters(module), a_round, examples, mean, kept)
 
 
 class _Kept(Record):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from medfed.blobs import BlobStore, DirectoryBlobs, MemoryBlobs
 from medfed.crypto import Entropy, SiteKeys, system_entropy
 from medfed.encoding import digest_of
@@ -26,6 +28,7 @@ from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table, TableSource
 from medfed.homomorphic import need_library
 from medfed.hospital.aggregation import recompute_state
+from medfed.hospital.consent import APPROVE_ALL
 from medfed.hospital.student_release import student_of
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
@@ -38,6 +41,7 @@ from medfed.ledger.engine import Clock, Engine, StateView
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.verify import Verification, verify_ledger
+from medfed.models.settings import ModuleModel
 from medfed.simulation.clock import ManualClock
 from medfed.simulation.consortium import (
     ORGANISER,
@@ -197,7 +201,9 @@ def simulate(
     consortium = make_consortium("simulation", keys, organiser, clock(), others=offices)
     place = _Place(directory, consortium, clock, seed)
     sites: dict[Name, Table | None] = {**read, **dict.fromkeys(office_holders(plan.protection))}
-    world = World.build(place.engine, sites, consortium.keys, place.blobs, clock, place.entropy, place.vault)
+    code = (plan.model.source,) if isinstance(plan.model, ModuleModel) else ()  # who simulates has chosen the code
+    consent = replace(APPROVE_ALL, code=code)
+    world = World.build(place.engine, sites, consortium.keys, place.blobs, clock, place.entropy, place.vault, consent)
     if cases is not None:
         place.blobs.put(read_input(Path(cases), MAX_CASES, str(cases)))
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]

@@ -19,6 +19,7 @@ from medfed.federation.strategies import Memory
 from medfed.federation.study import contribution, local_rng
 from medfed.hospital.aggregation import manifest_of, plan_of, weight_of
 from medfed.hospital.checkpoints import VaultCheckpoints, checkpoint_key
+from medfed.hospital.code_consent import check_code
 from medfed.hospital.noisy_update import noisy_vector, usable_rows
 from medfed.hospital.progress import (
     ChosenVector,
@@ -65,9 +66,10 @@ def choose_update(site: Site, view: StateView, study: Study, current: Round) -> 
 
     Raises:
         Unavailable: the rounds before are not followed yet, others agreed on another base, or this site sits out.
-        Tampered: the vault has lost what it promised.
+        Tampered: the vault has lost what it promised. Refused: the plan's code may not run here (any more).
     """
     plan = plan_of(view, study.study)
+    check_code(site.consent, plan)
     progress = load_progress(site, study.study, plan)
     if progress.absorbed != current.number:
         raise Unavailable(f"round {current.number}: the rounds before it are not followed yet")

@@ -16,6 +16,7 @@ from medfed.federation.prepared import cases_root, schema_digest
 from medfed.federation.study import initial_state
 from medfed.homomorphic import is_available
 from medfed.hospital.aggregation import plan_of
+from medfed.hospital.code_consent import NOT_LISTED, check_code, code_refusal
 from medfed.hospital.consent import Decision, decide
 from medfed.hospital.enrolled import can_enrol, charge_patients
 from medfed.hospital.progress import study_key
@@ -64,6 +65,9 @@ class AnswerProposal:
             verify_plan(plan)
         except InvalidInput:
             return (DeclineStudy(study.study, "invalid-plan"),)
+        refusal = code_refusal(site.consent, plan)
+        if refusal is not None:  # an unlisted digest is for a person to look at
+            return () if refusal == NOT_LISTED else (DeclineStudy(study.study, refusal),)
         if plan.terms(initial_state(plan).digest) != study.terms:
             return (DeclineStudy(study.study, "terms-differ"),)
         decision = decide(site.consent, study.proposer, plan)
@@ -102,6 +106,7 @@ class EnrolInStudy:
     def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
         """The study key goes to the vault in the same commit as the enrolment."""
         plan = plan_of(view, work.study)
+        check_code(site.consent, plan)
         prepared = site.prepared(plan)
         examples = prepared.examples
         if isinstance(plan.labelling, Labelling):
