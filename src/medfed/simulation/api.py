@@ -28,7 +28,7 @@ from medfed.federation.prepared import PreparedData, prepare
 from medfed.federation.tables import Table, TableSource
 from medfed.homomorphic import need_library
 from medfed.hospital.aggregation import recompute_state
-from medfed.hospital.consent import APPROVE_ALL
+from medfed.hospital.consent import APPROVE_ALL, ConsentPolicy
 from medfed.hospital.student_release import student_of
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
@@ -201,9 +201,7 @@ def simulate(
     consortium = make_consortium("simulation", keys, organiser, clock(), others=offices)
     place = _Place(directory, consortium, clock, seed)
     sites: dict[Name, Table | None] = {**read, **dict.fromkeys(office_holders(plan.protection))}
-    code = (plan.model.source,) if isinstance(plan.model, ModuleModel) else ()  # who simulates has chosen the code
-    consent = replace(APPROVE_ALL, code=code)
-    world = World.build(place.engine, sites, consortium.keys, place.blobs, clock, place.entropy, place.vault, consent)
+    world = place.world(sites, consortium.keys, _consent(plan))
     if cases is not None:
         place.blobs.put(read_input(Path(cases), MAX_CASES, str(cases)))
     study = digest_of("medfed/simulated-study", seed, plan.digest)[:16]
@@ -234,7 +232,7 @@ class _Place:
     """Where a simulation keeps what it writes: in memory with seeded randomness, or durably in a directory."""
 
     def __init__(self, directory: Path | str | None, consortium: Consortium, clock: Clock, seed: int) -> None:
-        self._seed = seed
+        self._seed, self._clock = seed, clock
         self._root = Path(directory) if directory is not None else None
         sealers = consortium.sealers()
         self.engine: Engine
@@ -246,6 +244,10 @@ class _Place:
             self._root.mkdir(parents=True, exist_ok=True)
             self.engine = EmbeddedEngine.create(self._root / "ledger.db", consortium.genesis, clock, *sealers)
             self.blobs = DirectoryBlobs(self._root / "blobs")
+
+    def world(self, sites: Mapping[Name, Table | None], keys: Mapping[Name, SiteKeys], consent: ConsentPolicy) -> World:
+        """An agent for each site, here."""
+        return World.build(self.engine, sites, keys, self.blobs, self._clock, self.entropy, self.vault, consent)
 
     def entropy(self, name: Name) -> Entropy:
         return seeded_site_entropy(self._seed, name, "run") if self._root is None else system_entropy
@@ -280,6 +282,11 @@ def _check_names(plan: Plan, tables: Mapping[str, Table]) -> None:
         parts = [f"no table for {', '.join(lacking)}"] if lacking else []
         parts += [f"the plan does not name {', '.join(extra)}"] if extra else []
         raise InvalidInput(f"hospitals: {'; '.join(parts)}")
+
+
+def _consent(plan: Plan) -> ConsentPolicy:
+    """Who simulates has chosen the code that the plan brings."""
+    return replace(APPROVE_ALL, code=(plan.model.source,) if isinstance(plan.model, ModuleModel) else ())
 
 
 def _idle(clock: Clock) -> Idle:

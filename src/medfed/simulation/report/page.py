@@ -88,9 +88,13 @@ def _lead(study: SimulatedStudy) -> str:
     patients = sum(len(part) for part in study.prepared.values())
     trained = sum(1 for entry in study.state.history if entry.verdict == "accepted")
     return (
-        f"{hospitals} hospitals with {patients:,} usable patient records trained one model together in {trained} "
-        "rounds. No record left its hospital: only sums over the hospitals became known, and no server took part."
+        f"{hospitals} hospitals with {patients:,} usable {_records(study)} trained one model together in {trained} "
+        "rounds. None left its hospital: only sums over the hospitals became known, and no server took part."
     )
+
+
+def _records(study: SimulatedStudy) -> str:
+    return "patient records" if study.plan.data.picture is None else "pictures"
 
 
 def _headline(study: SimulatedStudy) -> str:
@@ -117,7 +121,8 @@ def _comparison(study: SimulatedStudy) -> str:
     names = sorted(study.prepared)
     found = {(row.model, row.patients): row.evaluation for row in rows}
     metrics = [name for name, value in next(iter(found.values())).summary().items() if hasattr(value, "low")]
-    wanted = [name for name in ("accuracy", "balanced accuracy", "AUC") if name in metrics] or metrics[:2]
+    wanted = [name for name in ("accuracy", "balanced accuracy", "AUC") if name in metrics]
+    wanted = wanted or [name for name in metrics if name.startswith("AP50")] or metrics[:2]
     head = "<tr><th>patients of</th><th>own model</th><th>federated</th><th>pooled</th></tr>"
     tables: list[str] = []
     for metric in wanted:
@@ -130,9 +135,18 @@ def _comparison(study: SimulatedStudy) -> str:
     words = (
         "Each hospital's own model is trained on its patients alone, the pooled one on everybody's records in one "
         "place, which no hospital would allow. On its own patients a hospital's own model is often about as good; "
-        "what the common model gives is that it holds for the other hospitals' patients too. Where a hospital has "
-        "hardly any healthy (or ill) patients, accuracy says little: look at balanced accuracy and AUC."
+        "what the common model gives is that it holds for the other hospitals' patients too. "
     )
+    if study.plan.task == "detection":
+        words += (
+            "AP50 is the average precision at half overlap, from counts in 256 steps of score. The mean hides a class "
+            "that fails, so each stands by itself; n/a where a hospital's test pictures show none."
+        )
+    else:
+        words += (
+            "Where a hospital has hardly any healthy (or ill) patients, accuracy says little: look at balanced "
+            "accuracy and AUC."
+        )
     return f"<section><h2>Own, federated or pooled?</h2><p>{words}</p>{''.join(tables)}</section>"
 
 
