@@ -133,3 +133,31 @@ def test_the_curve_rises_to_the_whole_cost() -> None:
 def test_wishes_out_of_range_are_named(changed: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
         _wishes(**changed)
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace"])
+def test_where_no_number_of_voters_gets_there_the_refusal_says_so_and_with_what_share(mechanism: Any) -> None:
+    """One case in two splits the voters so evenly that even a hundred million of them decide it by noise."""
+    hopeless = _wishes(agreement=(0.95, 0.5 + 1e-9), queries=300, mechanism=mechanism, voters=250)
+    with pytest.raises(Refused) as refused:
+        plan_labelling(hopeless)
+    assert refused.value.code == "too-few-voters"
+    assert "no number of voters gets 90% of the answers right" in str(refused.value)
+    assert re.search(r"with 250, \d+\.\d% are", str(refused.value))
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "laplace", "confident"])
+def test_without_queries_too_what_no_number_of_voters_reaches_is_refused(mechanism: Any) -> None:
+    with pytest.raises(Refused, match="no number of voters gets 90%"):
+        plan_labelling(_wishes(agreement=(0.5 + 1e-9,), mechanism=mechanism))
+
+
+def test_the_command_refuses_what_no_number_of_voters_makes_possible() -> None:
+    from click.testing import CliRunner
+
+    from medfed.cli.pate import plan
+
+    options = ["--voters", "50", "--classes", "2", "--agreement", "0.500000001", "--hospitals", "10", "--epsilon", "2"]
+    done = CliRunner().invoke(plan, options)
+    assert isinstance(done.exception, Refused)
+    assert "no number of voters" in str(done.exception)
