@@ -51,8 +51,8 @@ def treated(cases: Sequence[Case]) -> list[Case]:
 def treatment_plan(words: Vocabulary, groups: Sequence[str], **changes: object) -> Plan:
     """The study; `weight_decay` is for a loss that is a mean over labels."""
     labels = len(words.drugs)
-    local = LocalTraining(steps=10, batch_size=64, learning_rate=0.01 * labels, weight_decay=0.03 / labels)
-    settings = {"rounds": 30, "hidden": (), "local": local, "hide": 0.5, "copies": 3, **changes}
+    local = LocalTraining(steps=5, batch_size=64, learning_rate=0.02 * labels, weight_decay=0.1 / labels)
+    settings = {"rounds": 60, "hidden": (), "local": local, "hide": 0.5, "copies": 2, **changes}
     return outcome_plan(words, groups, title="treatments", fractions=(0.0, 0.0), **settings)  # type: ignore[arg-type]
 
 

@@ -309,6 +309,26 @@ def eicu(cases: Sequence[Case], with_lookup: bool) -> dict[str, np.ndarray]:
     return {name: np.concatenate(parts) for name, parts in out.items()}
 
 
+def recall(votes: Sequence[tuple[str, float]], had: Collection[str]) -> float:
+    """The part of `had` among the first five."""
+    return len({code for code, _ in votes[:5]} & set(had)) / len(had)
+
+
+def treatment_voters(
+    index: CaseIndex, rows: Sequence[Row], had: Sequence[Sequence[str]], choices: Sequence[int] = (20, 50, 100, 200)
+) -> int:
+    """How many neighbours give the best recall on every other training case, each left out of its own neighbours."""
+    sums = dict.fromkeys(choices, 0.0)
+    for number in range(0, len(rows), 2):
+        if had[number]:
+            hits = index.search(Query(rows[number], max(choices) + 1))
+            others = hits.rows != number
+            named, scores = [had[n] for n in hits.rows[others]], hits.scores[others]
+            for voters in choices:
+                sums[voters] += recall(count_votes(scores[:voters], named[:voters]), had[number])
+    return max(choices, key=lambda voters: sums[voters])
+
+
 def treatments(cases: Sequence[Case], least: float) -> dict[str, np.ndarray]:
     """Recall at 5 of the treatments that a stay really had (level 3 of the treatment's path).
 
@@ -325,17 +345,14 @@ def treatments(cases: Sequence[Case], least: float) -> dict[str, np.ndarray]:
         columns, _ = table.part(~test)
         weights = shared_weights(table, ~test, everywhere)
         index, known = CaseIndex(columns, weights), np.flatnonzero(~test)
-        common: dict[str, int] = {}
-        for number in known:
-            for code in had[number]:
-                common[code] = common.get(code, 0) + 1
-        usual = sorted(common, key=lambda code: -common[code])[:5]
+        usual = Counter(code for number in known for code in had[number]).most_common(5)
+        voters = treatment_voters(index, [table.rows[n] for n in known], [had[n] for n in known])
         for number in np.flatnonzero(test):
             if had[number]:
-                hits = index.search(Query(table.rows[number], 50))
-                votes = [code for code, _ in count_votes(hits.scores, [had[known[n]] for n in hits.rows])[:5]]
-                for name, five in (("similar", votes), ("frequent", usual)):
-                    out[name].append(len(set(five) & set(had[number])) / len(had[number]))
+                hits = index.search(Query(table.rows[number], voters))
+                votes = count_votes(hits.scores, [had[known[n]] for n in hits.rows])
+                out["similar"].append(recall(votes, had[number]))
+                out["frequent"].append(recall(usual, had[number]))
     return {name: np.array(values) for name, values in out.items()}
 
 
