@@ -46,8 +46,12 @@ def test_a_sealed_text_that_is_no_secret_is_invalid_input() -> None:
 
 
 def test_only_the_lower_name_sends() -> None:
+    turned = {**WHO, "sender": "north", "receiver": "east"}
     with pytest.raises(InvalidInput, match="lower name first"):
-        seal_pair_secret(KEY.public, SECRET, **{**WHO, "sender": "north", "receiver": "east"})
+        seal_pair_secret(KEY.public, SECRET, **turned)
+    sealed = seal(KEY.public, SECRET, pair_info(CHAIN, STUDY, "north", "east"))
+    with pytest.raises(InvalidInput, match="lower name first"):
+        open_pair_secret(KEY, sealed, **turned)
 
 
 def test_the_pair_seed_is_the_designs_formula() -> None:

@@ -176,3 +176,9 @@ def test_a_stream_that_ends_early_or_late_is_named_with_what_is_missing() -> Non
         unmask_sum([io.BytesIO(bytes(8))], [bytes(32)], [], 3)
     with pytest.raises(InvalidInput, match="update 1: expected 12 bytes, found more"):
         unmask_sum([io.BytesIO(bytes(13))], [bytes(32)], [], 3)
+
+
+def test_only_a_vector_of_words_becomes_an_update() -> None:
+    for wrong in (np.zeros(3), np.zeros(3, dtype=np.int32), _vector(8)[::2], _vector(8)[:0], _vector(8).reshape(2, 4)):
+        with pytest.raises(InvalidInput, match="vector: expected contiguous uint32"):
+            encode_update(wrong)

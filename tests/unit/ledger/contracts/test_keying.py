@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from tests.support.ledger import FOUR, SEVEN, STUDY, StudyWorld, World, make_terms
+from tests.support.ledger import FOUR, PHASE_MS, SEVEN, STUDY, StudyWorld, World, make_terms
 
 from medfed.ledger.contracts.keying import ComplainAboutPair, KeysReady, SealPairSecrets
 from medfed.ledger.contracts.rounds import escrow_threshold, holders_of
@@ -240,3 +240,25 @@ def test_no_escrow_can_be_opened_by_one_share_whatever_is_complained_about(size:
                 study.advance()
             record = study.record
             assert all(escrow_threshold(record, owner) >= 2 for owner in record.roster if record.phase == "running")
+
+
+def test_both_phases_of_keying_last_as_long_as_the_plan_says() -> None:
+    study = StudyWorld(World.build()).to_sealing()
+    assert study.record.deadline_ms == study.world.clock.now_ms + PHASE_MS
+    study.world.clock.now_ms += 1_000
+    for name in study.names:
+        study.world.accept(name, study.pair_secrets(name))
+    assert study.record.phase == "confirming"
+    assert study.record.deadline_ms == study.world.clock.now_ms + PHASE_MS
+
+
+@pytest.mark.parametrize("leaves", ["alpha", "beta"])
+def test_an_edge_is_forgotten_with_either_of_its_ends(leaves: str) -> None:
+    study = StudyWorld(World.build(SEVEN), make_terms(SEVEN)).to_confirming()
+    study.world.accept("beta", ComplainAboutPair(STUDY, "alpha"))
+    for name in SEVEN:
+        if name != leaves:
+            study.world.accept(name, KeysReady(STUDY))
+    study.advance()
+    assert leaves not in study.record.roster
+    assert study.record.lost_edges == ()

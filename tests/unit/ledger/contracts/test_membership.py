@@ -353,3 +353,16 @@ def test_participants_are_listed_by_name_with_those_who_have_left(world: World) 
         ("delta", "left"),
         ("gamma", "active"),
     ]
+
+
+def test_rule_1_a_name_whose_proposal_was_lost_may_be_proposed_anew_with_other_keys(world: World) -> None:
+    world.accept("alpha", world.candidate("omega"))
+    for voter in ("beta", "gamma"):
+        world.accept(voter, VoteOnParticipant("omega", False))
+    assert not admitted(world, "omega")
+    world.accept("alpha", world.candidate("omega", generation=1))
+    for voter in ("beta", "gamma"):
+        world.accept(voter, VoteOnParticipant("omega", True))
+    found = participant(world.view, "omega")
+    assert found is not None
+    assert found.signing_key == key_of("omega", 1).public

@@ -16,7 +16,9 @@ from medfed.ledger.contracts.studies import (
     ProposeStudy,
     Rejoin,
     WithdrawFromStudy,
+    capped_examples,
     eligible,
+    has_edge,
     missed_rounds,
     proposal_digest,
     proposed_plan,
@@ -231,3 +233,39 @@ def test_the_first_base_is_the_plans(world: World, study: StudyWorld) -> None:
     study.to_running()
     assert study.record.base == INITIAL
     assert (study.round.kind, study.round.number, study.round.phase) == ("statistics", 0, "update")
+
+
+def test_rule_1_terms_at_their_limits_are_taken(world: World) -> None:
+    terms = replace(make_terms(), max_attempts=len(FOUR) - 3 + 1, min_examples=100, max_examples=100)
+    for change in ({"max_attempts": terms.max_attempts - 1}, {"max_examples": 99}):
+        assert world.refuse("organiser", ProposeStudy(STUDY, replace(terms, **change), b"\x90")) == "bad-terms"
+    world.accept("organiser", ProposeStudy(STUDY, terms, b"\x90"))
+
+
+def test_rule_2_the_last_answer_closes_the_approval_also_where_it_is_a_decline(world: World, study: StudyWorld) -> None:
+    world.accept("organiser", study.proposal())
+    for name in ("alpha", "beta", "gamma"):
+        world.accept(name, study.approval())
+    assert study.record.phase == "proposed"
+    world.accept("delta", DeclineStudy(STUDY, "no-data"))
+    assert study.record.phase == "enrolling"
+
+
+def test_every_step_of_the_plan_has_as_many_rounds_as_it_says(world: World) -> None:
+    steps = (Step("training", 2), Step("evaluation", 2), Step("training", 1))
+    study = StudyWorld(world, make_terms(steps=steps)).to_running()
+    kinds = []
+    while study.record.phase == "running":
+        kinds.append(study.round.kind)
+        study.run_round()
+    assert kinds == ["training", "training", "evaluation", "evaluation", "training"]
+
+
+def test_who_has_not_enrolled_has_no_examples_and_a_lost_edge_is_lost_in_both_directions(world: World) -> None:
+    study = StudyWorld(world).to_running(("beta", "alpha"))
+    assert capped_examples(world.view, study.record, "alpha") == 250
+    assert capped_examples(world.view, study.record, "user") == 0
+    for one in study.names:
+        for other in study.names:
+            if one != other:
+                assert has_edge(study.record, one, other) == ({one, other} != {"alpha", "beta"})
