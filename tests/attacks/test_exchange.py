@@ -22,8 +22,10 @@ from medfed.ledger.contracts.exchange import (
     content_key_digest,
     content_key_info,
     data_request,
+    delivery,
     faults,
     sealed_by_arbiter,
+    sealed_to_arbiter,
 )
 from medfed.ledger.contracts.offered_data import ExchangeTerms, OfferDataset, TakeDatasetBack, offered_dataset
 
@@ -231,3 +233,25 @@ def test_a_content_key_is_sealed_for_one_request_and_one_receiver_of_one_ledger(
         content_key_info(chain, replace(record, dataset=bytes(32)), "beta"),
     }
     assert len(uses) == 6
+
+
+def test_what_was_delivered_and_sealed_stays_readable_for_whom_it_is_for() -> None:
+    exchange = Exchange().arbitrated()
+    found = delivery(exchange.world.view, REQUEST)
+    assert found is not None
+    assert (found.blob, found.length, found.sealed, found.key_digest) == (
+        DELIVERY.blob,
+        DELIVERY.length,
+        DELIVERY.sealed,
+        DELIVERY.key_digest,
+    )
+    assert sealed_to_arbiter(exchange.world.view, REQUEST) == b"sealed"
+    assert sealed_to_arbiter(exchange.world.view, b"another request!") is None
+
+
+def test_at_its_deadline_what_is_due_is_in_time_and_nobody_is_at_fault_yet() -> None:
+    exchange = Exchange().granted()
+    exchange.world.clock.now_ms = exchange.record.deadline_ms
+    assert exchange.world.refuse("user", ExpireRequest(REQUEST)) == "too-early"
+    exchange.world.accept("alpha", DELIVERY)
+    assert exchange.record.phase == "delivered"

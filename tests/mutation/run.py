@@ -168,7 +168,7 @@ def _put_in(name: str, change: Mutation) -> None:
     before, after = (_codes(compile(tree, str(path), "exec")) for tree in (
         ast.parse(path.read_text()), mutated(path.read_text(), change.number)
     ))  # fmt: skip
-    changed = [place for place in before if before[place] != after[place]]
+    changed = [place for place in before if before[place] != after.get(place)]
     (place,) = [
         place
         for place in changed
@@ -186,7 +186,8 @@ def _codes(code: CodeType) -> dict[str, CodeType]:
     found: dict[str, CodeType] = {}
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            found |= {inner.co_qualname: inner} | _codes(inner)
+            is_function = inner.co_flags & inspect.CO_OPTIMIZED  # or the body of a class
+            found |= ({inner.co_qualname: inner} if is_function else {}) | _codes(inner)
     return found
 
 

@@ -184,3 +184,38 @@ def test_an_honest_sum_is_plausible_and_garbage_is_not() -> None:
     assert implausible_entries(manifest, decoded, (2, 3), 3) == []
     garbage = decode_sum(manifest, np.full(6, 0x7FFF_FFFF, dtype=np.uint32), (2, 3), 3)
     assert implausible_entries(manifest, garbage, (2, 3), 3) == ["w", "c", "v"]
+
+
+def test_the_most_noise_that_leaves_room_is_taken_and_one_step_more_is_not() -> None:
+    most = 2**31 - 1 - 3 - 2**16
+    assert fixed_scale(1.0, 3, most) == 2**16
+    with pytest.raises(InvalidInput, match=f"expected 0 to {most}, found {most + 1}"):
+        fixed_scale(1.0, 3, most + 1)
+
+
+@pytest.mark.parametrize(("noise", "is_taken"), [(1_000, True), (-1_000, True), (1_001, False), (-1_001, False)])
+def test_noise_up_to_the_plans_bound_is_added_and_no_more(noise: int, is_taken: bool) -> None:
+    def encoded() -> Any:
+        return encode_vector(
+            FIXED, {"w": np.zeros(3)}, (1, 1), 4, noise={"w": np.array([0, noise, 0])}, noise_bound=1_000
+        )
+
+    if is_taken:
+        assert encoded()[0].view(np.int32).tolist() == [0, noise, 0]
+    else:
+        with pytest.raises(InvalidInput, match="noise exceeds"):
+            encoded()
+
+
+def test_an_honest_sum_at_a_bound_below_one_is_plausible() -> None:
+    manifest = Manifest((Entry("w", "fixed", 1, 0.5),))
+    vectors = [_encode(np.array([0.5]), bound=0.5, weight=(1, 4))[0] for _ in range(4)]
+    decoded = decode_sum(manifest, _sum(vectors), (4, 4), 4)
+    assert implausible_entries(manifest, decoded, (4, 4), 4) == []
+
+
+def test_a_sum_over_a_number_of_hospitals_that_cannot_be_is_not_decoded() -> None:
+    total = np.zeros(3, dtype=np.uint32)
+    for hospitals in (0, -1, 2**32):
+        with pytest.raises(InvalidInput):
+            decode_sum(FIXED, total, (1, 1), hospitals)
