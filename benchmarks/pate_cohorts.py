@@ -158,13 +158,18 @@ def has_pneumonia() -> bool:
     return (DATA / "pneumoniamnist" / "pneumoniamnist.npz").is_file()
 
 
+def pneumonia_file() -> Any:
+    """PneumoniaMNIST's arrays; to be closed."""
+    return np.load(DATA / "pneumoniamnist" / "pneumoniamnist.npz")
+
+
 def pneumonia_cohort(queries: int = 200, teachers: int = 10, hospitals: Sequence[str] = HOSPITALS) -> Cohort:
     """Pneumonia on chest radiographs of 7 by 7 pixels, each the mean of 16; the validation images are public.
 
     100 voters of about 24 images each, σ 20; the file is the balanced one of `SOURCE.txt`, not the official one.
     """
     rng = np.random.default_rng(1)
-    with np.load(DATA / "pneumoniamnist" / "pneumoniamnist.npz") as file:
+    with pneumonia_file() as file:
         private, public, test = (_image_rows(file, part) for part in ("train", "val", "test"))
     public = [public[at] for at in rng.permutation(len(public))]
     return _cohort(
@@ -191,8 +196,8 @@ def radiograph_cohort(
     `private` takes only so many of the private images, for tests.
     """
     rng = np.random.default_rng(1)
-    with np.load(DATA / "pneumoniamnist" / "pneumoniamnist.npz") as file:
-        rows, public, test = (_pixel_rows(file, part) for part in ("train", "val", "test"))
+    with pneumonia_file() as file:
+        rows, public, test = (pixel_rows(file, part) for part in ("train", "val", "test"))
     public = [public[at] for at in rng.permutation(len(public))]
     chosen = [rows[at] for at in rng.permutation(len(rows))[:private]]
     return _cohort(
@@ -212,7 +217,8 @@ def radiograph_cohort(
     )
 
 
-def _pixel_rows(file: Any, part: str) -> list[dict[str, Any]]:
+def pixel_rows(file: Any, part: str) -> list[dict[str, Any]]:
+    """The images of a part as cells, with label and person."""
     labels = file[f"{part}_labels"].reshape(-1)
     return [
         {

@@ -52,7 +52,8 @@ def picture_problems(plan: Plan) -> Iterator[_Found]:
 
 def lacks_torch(plan: Plan) -> bool:
     """Whether the plan needs torch and this machine has none."""
-    needed = isinstance(plan.model, (DetectorModel, ImageModel, ModuleModel))
+    models = [plan.model, *([plan.labelling.student.model] if isinstance(plan.labelling, Labelling) else [])]
+    needed = any(isinstance(model, (DetectorModel, ImageModel, ModuleModel)) for model in models)
     return needed and any(importlib.util.find_spec(name) is None for name in ("torch", "torchvision"))
 
 
