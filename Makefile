@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/pip-compile --quiet --generate-hashes --strip-extras --al
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo network network-demo test test-core lint format bench bench-accuracy coverage mutants faults fuzz requirements wheel clean
+.PHONY: help demo network network-demo test test-core lint format bench bench-accuracy coverage endurance mutants faults fuzz requirements wheel clean
 
 # CometBFT for networks of hospitals, by version and the checksum that Go has built into it. MEDFED_COMETBFT names another.
 COMETBFT := v0.38.17
@@ -78,6 +78,9 @@ mutants: $(VENV)/.dev  ## which small wrong changes of contracts and secure sums
 
 faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
 	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))
+
+endurance: $(VENV)/.core network  ## 200 rounds on four nodes with random restarts; options: make endurance ARGS="--rounds 20"
+	@MEDFED_COMETBFT="$${MEDFED_COMETBFT:-$(NETWORK)}" $(PY) -m benchmarks.endurance $(ARGS)
 
 fuzz: $(VENV)/.dev  ## feed every decoder with almost valid input; options: make fuzz ARGS="--target model-file --runs 100000"
 	@$(PY) -m tests.fuzz.run $(ARGS)

@@ -248,6 +248,7 @@ def test_from_nothing_to_a_network_and_a_fifth_hospital_by_invitation(
     ledger = "site/node/ledger.db"
     common = ["--site", "site", "--ledger", ledger]
     medfed(machines["south"], "consortium", "propose", "fifth.entry", *common)
+    assert "admit fifth as hospital" in medfed(machines["south"], "consortium", "show", "--ledger", ledger)
     for name in ("north", "east"):
         medfed(machines[name], "consortium", "vote", "fifth", "yes", *common)
     watch.wait_level(3)

@@ -90,16 +90,19 @@ def init(
 @ledger_option
 @as_json
 def show(ledger: Path, as_json: bool) -> None:
-    """Print the genesis digest and the participants."""
-    from medfed.ledger.contracts.membership import participants
+    """Print the genesis digest, the participants, and what is being voted on."""
+    from medfed.ledger.contracts.membership import open_votes, participants
 
     with open_view(ledger) as view:
-        members = participants(view)
+        members, votes = participants(view), open_votes(view)
         if as_json:
             facts = {"consortium": view.genesis.consortium, "genesis": view.chain, "tip": view.tip}
-            print_json(facts | {"policy": view.genesis.policy, "participants": members})
+            print_json(facts | {"policy": view.genesis.policy, "participants": members, "votes": votes})
             return
         click.echo(f"consortium  {view.genesis.consortium}\ngenesis     {view.chain.hex()}")
         click.echo(f"blocks      {view.tip.height}\nhead        {view.tip.block.hex()}")
         rows = [(one.name, one.role, one.status, one.signing_key.hex()[:16]) for one in members]
     table("", ("participant", "role", "status", "signing key"), rows)
+    if votes:
+        asked = [(what, ", ".join(ballot.yes) or "-", ", ".join(ballot.no) or "-") for what, ballot in votes]
+        table("", ("vote", "yes", "no"), asked)

@@ -197,6 +197,15 @@ def rules_at(reader: Reader, height: Height) -> int:
     return version
 
 
+def open_votes(reader: Reader) -> list[tuple[str, Ballot]]:
+    """What the hospitals are voting on, in words for people, with the votes so far."""
+    admissions = [(f"admit {r.candidate.name} as {r.candidate.role}", r.ballot) for _, r in _PROPOSALS.rows(reader)]
+    removals = [(f"remove {key[0]}", ballot) for key, ballot in _REMOVALS.rows(reader)]
+    keys = [(f"replace keys by {r.signing_key.hex()[:16]}", Ballot(r.askers)) for _, r in _REPLACEMENTS.rows(reader)]
+    upgrades = [(f"rules {u.rules} from block {u.height}", u.ballot) for _, u in _UPGRADES.rows(reader)]
+    return admissions + removals + keys + upgrades
+
+
 def key_proof_message(chain: Digest, name: Name, signing_key: bytes, sealing_key: bytes) -> bytes:
     """What a new key signs to prove that its holder asks for `name` on this ledger."""
     return b"medfed/key-proof/1\0" + encode((chain, name, signing_key, sealing_key))

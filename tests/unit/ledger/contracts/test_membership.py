@@ -21,10 +21,12 @@ from medfed.ledger.contracts.membership import (
     active_hospitals,
     founding_proof_message,
     key_proof_message,
+    open_votes,
     participant,
     participants,
     rules_at,
 )
+from medfed.ledger.contracts.voting import Ballot
 from medfed.ledger.transition import RULES
 from medfed.ledger.verify import verify_ledger
 
@@ -366,3 +368,16 @@ def test_rule_1_a_name_whose_proposal_was_lost_may_be_proposed_anew_with_other_k
     found = participant(world.view, "omega")
     assert found is not None
     assert found.signing_key == key_of("omega", 1).public
+
+
+def test_what_is_being_voted_on_is_listed_with_the_votes_so_far(world: World) -> None:
+    assert open_votes(world.view) == []
+    world.accept("alpha", world.candidate("newbie"), ProposeRemoval("delta"), ProposeUpgrade(2, 1000))
+    key = world.replacement("gamma", 1)
+    world.accept("beta", key)
+    assert open_votes(world.view) == [
+        ("admit newbie as hospital", Ballot(("alpha",))),
+        ("remove delta", Ballot(("alpha",))),
+        (f"replace keys by {key.signing_key.hex()[:16]}", Ballot(("beta",))),
+        ("rules 2 from block 1000", Ballot(("alpha",))),
+    ]

@@ -1,0 +1,203 @@
+"""How a network wears: many rounds of the heart study on four nodes, with restarts at random moments.
+
+    python -m benchmarks.endurance --rounds 200 --seed 1 --output endurance.json
+
+Every few rounds it notes, for all hospitals together: resident memory, the site directories' size, open files,
+processes and listening ports. Nothing of it may grow but what a round has to leave (blocks and blobs). At the end every
+replica is verified, and all must have one state and one model; a process or port that outlives its node is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from medfed.demo.heart import FILES, heart_plan
+from medfed.demo.network import agreed_state
+from medfed.demo.network_nodes import Nodes
+from medfed.demo.place import demo_keys
+from medfed.hospital.agent_loop import is_done
+from medfed.hospital.site_directory import wall_clock
+from medfed.identifiers import StudyId
+from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engines.cometbft.program import installed_program
+from medfed.simulation.consortium import ORGANISER, make_consortium
+from medfed.simulation.world import propose_study
+
+STUDY: StudyId = b"an endurance run"
+Sample = dict[str, float]
+
+
+def main() -> None:
+    """Parse, run, print the samples as JSON."""
+    parser = argparse.ArgumentParser(description="How a network wears under restarts.")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", type=int, default=10, help="rounds between two samples")
+    parser.add_argument("--restarts", type=float, default=0.25, help="restarts a round, on average")
+    parser.add_argument("--seconds", type=float, default=3600, help="give up after this time")
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    installed_program()
+    with tempfile.TemporaryDirectory(prefix="medfed-endurance-") as place:
+        found = run(Path(place), given.rounds, given.seed, given.every, given.restarts, given.seconds)
+    text = json.dumps(found, indent=1)
+    print(text)
+    if given.output is not None:
+        given.output.write_text(text + "\n")
+
+
+def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds: float) -> dict[str, Any]:
+    """One run; its samples and what was restarted.
+
+    Raises:
+        RuntimeError: the study has not ended, replicas differ, or something is left over.
+    """
+    plan = heart_plan()
+    plan = replace(plan, training=replace(plan.training, rounds=rounds))
+    keys = {name: demo_keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
+    organiser = keys.pop(ORGANISER)
+    consortium = make_consortium("heart", keys.values(), organiser, created_ms=wall_clock())
+    nodes = Nodes(root)
+    nodes.make(consortium.genesis)
+    chance = random.Random(seed)
+    samples: list[Sample] = []
+    done: list[str] = []
+    try:
+        nodes.start()
+        nodes.wait_connected()
+        client = nodes.client("cleveland")
+        propose_study(client, organiser, plan, STUDY)
+        began, next_hurt = time.monotonic(), chance.expovariate(restarts)
+        while True:
+            record = study_record(client.view(), STUDY)
+            number = 0 if record is None else record.next_round
+            if record is not None and record.phase == "aborted":
+                raise RuntimeError(f"the study was aborted ({record.pause_code})")
+            if record is not None and record.phase == "completed" and all(is_done(client.view(), n) for n in FILES):
+                break
+            if time.monotonic() - began > seconds:
+                raise RuntimeError(f"round {number} of {rounds} after {seconds:.0f} s")
+            if number >= every * (len(samples) + 1):
+                samples.append({"round": number, "seconds": round(time.monotonic() - began), **sample(nodes)})
+                print(samples[-1], file=sys.stderr, flush=True)
+            if number > next_hurt:
+                next_hurt = number + chance.expovariate(restarts)
+                done.append(restart(nodes, chance))
+            client.wait(client.view().tip.height, 0.2)
+        client.close()
+    finally:
+        nodes.stop()
+    found = nodes.verify(consortium.genesis)
+    if len({one.tip for one in found.values()}) != 1 or len({agreed_state(nodes, n, STUDY) for n in FILES}) != 1:
+        raise RuntimeError("the replicas or the models differ")
+    left = processes_under(root)
+    if left or listening(root, nodes):
+        raise RuntimeError(f"left over: processes {left}, ports {listening(root, nodes)}")
+    blocks = next(iter(found.values())).blocks
+    return {"rounds": rounds, "seed": seed, "blocks": blocks, "restarts": done, "samples": samples}
+
+
+def restart(nodes: Nodes, chance: random.Random) -> str:
+    """Stop a node in order, or kill it, or one of its children; whatever is gone comes back."""
+    name = chance.choice(sorted(FILES))
+    process = nodes.processes.get(name)
+    what = chance.choice(["stop", "kill", "child"])
+    if process is None or process.poll() is not None:
+        raise RuntimeError(f"the node of {name} has ended")
+    if what == "child":
+        inside = [number for number in children(process.pid) if number != process.pid]
+        if inside:
+            import os
+
+            os.kill(chance.choice(inside), signal.SIGKILL)
+        return f"{name}: a child killed"
+    if what == "stop":
+        nodes.stop(name)
+    else:
+        nodes.kill(name)
+    time.sleep(chance.uniform(0, 1))
+    nodes.start(name)
+    return f"{name}: {what}"
+
+
+def sample(nodes: Nodes) -> Sample:
+    """All hospitals together, now; MiB and counts."""
+    numbers = [number for process in nodes.processes.values() for number in (process.pid, *children(process.pid))]
+    memory = sum(resident_kib(number) for number in numbers) / 1024
+    size = sum(path.stat().st_size for path in files_of(nodes.root / "sites")) / (1 << 20)
+    return {
+        "memory_mib": round(memory, 1),
+        "disk_mib": round(size, 1),
+        "open_files": float(sum(open_files(number) for number in numbers)),
+        "processes": float(len(processes_under(nodes.root))),
+        "ports": float(len(listening(nodes.root, nodes))),
+    }
+
+
+def files_of(root: Path) -> list[Path]:
+    """Every file that is still there when it is looked at."""
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def children(process: int) -> list[int]:
+    """A process's children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            found += [int(text) for text in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def resident_kib(process: int) -> int:
+    """Resident memory; 0 where it has just ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
+
+
+def open_files(process: int) -> int:
+    """Open file descriptors; 0 where it has just ended."""
+    try:
+        return len(list(Path(f"/proc/{process}/fd").iterdir()))
+    except OSError:
+        return 0
+
+
+def processes_under(root: Path) -> list[int]:
+    """Processes that name the directory on their command line."""
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(root / "sites").encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def listening(root: Path, nodes: Nodes) -> list[int]:
+    """Which of the nodes' ports somebody listens at."""
+    from medfed.node.node_file import load_node_file
+
+    files = [load_node_file(nodes.site(name)) for name in FILES]
+    wanted = {int(one.rpartition(":")[2]) for file in files for one in (file.listen, file.blobs_listen)}
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sorted({int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"} & wanted)
+
+
+if __name__ == "__main__":
+    main()
