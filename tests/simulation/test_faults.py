@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from medfed.hospital.duties import choosing, confirming, revealing, updating
+from medfed.homomorphic import is_available
+from medfed.hospital.duties import choosing, confirming, revealing, sealing, updating
 from medfed.ledger import transition
 from medfed.ledger.contracts import deadlines, reveals, rounds, survivors, updates
 from medfed.ledger.contracts.studies import study_record
@@ -178,3 +179,49 @@ def test_an_update_that_leaves_before_its_seeds_are_in_the_vault_is_noticed(monk
 
     monkeypatch.setattr(updating.SubmitMaskedUpdate, "_masked", forgetful)
     assert_noticed(range(3), "that its vault did not know first")
+
+
+# --- studies whose updates are encrypted or sealed -------------------------------------------------------------------
+
+
+def test_everything_holds_for_seeds_of_sealed_studies() -> None:
+    outcomes = [run_seed(seed, protection="sealed") for seed in range(12)]
+    assert [f"seed {o.seed}: {o.failure}" for o in outcomes if o.failure] == []
+    assert sum(outcome.ended == "completed" for outcome in outcomes) > 6
+
+
+@pytest.mark.skipif(not is_available(), reason="needs TenSEAL")
+def test_everything_holds_for_seeds_of_encrypted_studies() -> None:
+    outcomes = [run_seed(seed, protection="homomorphic") for seed in range(6)]
+    assert [f"seed {o.seed}: {o.failure}" for o in outcomes if o.failure] == []
+    assert sum(outcome.ended == "completed" for outcome in outcomes) > 2
+
+
+def test_some_office_holders_are_gone_for_good_and_liars_only_where_they_can_be_told() -> None:
+    for protection, offices in (("sealed", {"server"}), ("homomorphic", {"adder", "keeper"})):
+        casts = [draw_cast(seed, protection) for seed in range(200)]  # type: ignore[arg-type]
+        gone = {name for cast in casts for name, _ in cast.leaving if name not in cast.names}
+        assert gone == offices
+        assert any(cast.byzantine for cast in casts) is (protection == "sealed")
+
+
+def test_a_sealed_vector_that_leaves_in_the_clear_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(key: bytes, slot: Any, salt: bytes, vector: Any) -> Any:
+        return iter([salt, vector.tobytes()])
+
+    monkeypatch.setattr(sealing, "seal_update", plain)
+    assert any("stores its plain vector" in run_seed(seed, protection="sealed").failure for seed in range(3))
+
+
+UNMASKED_CASES = [
+    (23, "homomorphic", "a public key that its key holder never serves was taken for an honest quorum standing still"),
+    (53, "homomorphic", "a damaged copy of the public key at one hospital stopped its agent"),
+    (61, "sealed", "an aggregate that its aggregator never serves was taken for an honest quorum standing still"),
+]
+
+
+@pytest.mark.parametrize(("seed", "protection", "found"), UNMASKED_CASES, ids=["23", "53", "61"])
+def test_a_seed_without_masks_that_failed_once_holds_now(seed: int, protection: Any, found: str) -> None:
+    if protection == "homomorphic" and not is_available():
+        pytest.skip("needs TenSEAL")
+    assert run_seed(seed, protection=protection).failure == "", found

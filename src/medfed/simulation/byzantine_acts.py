@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from medfed.crypto.escrow import SealedShare
 from medfed.hospital.site import Site
+from medfed.ledger.contracts.aggregates import ConfirmSealed, DisputeAggregate
 from medfed.ledger.contracts.agreement import Attest
 from medfed.ledger.contracts.keying import ComplainAboutPair, Enrol, KeysReady, SealPairSecrets
 from medfed.ledger.contracts.reveals import OpenedShare, PairSeed, RevealSeeds, RevealShares
@@ -218,6 +219,14 @@ def _wrong_attestation(scene: Scene, body: Attest) -> Sequence[Body]:
     return (replace(body, base=scene.bytes(32)),)
 
 
+def _others_confirmed(scene: Scene, body: ConfirmSealed) -> Sequence[Body]:
+    return (replace(body, survivors=scene.bytes(32)),)
+
+
+def _false_dispute(scene: Scene, body: ConfirmSealed) -> Sequence[Body]:
+    return (DisputeAggregate(body.study, max(0, scene.study.base_round), "count-without-mine"), body)
+
+
 ACTS: Final[Mapping[type, Sequence[tuple[str, Act]]]] = {
     Enrol: (("late enrolment", _later), ("no enrolment", _silence)),
     SealPairSecrets: (
@@ -242,6 +251,12 @@ ACTS: Final[Mapping[type, Sequence[tuple[str, Act]]]] = {
         ("copied update", _copied_update),
         ("false commitment", _false_commitment),
         ("false rejection", _rejects),
+    ),
+    ConfirmSealed: (
+        ("no confirmation", _silence),
+        ("late confirmation", _later),
+        ("confirmation of others", _others_confirmed),
+        ("false dispute", _false_dispute),
     ),
     ConfirmSurvivors: (
         ("no confirmation", _silence),

@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
+from medfed.federation.plan import Mode
+from medfed.homomorphic import is_available
 from medfed.simulation.faults import Cast, draw_cast
 from medfed.simulation.faults_world import FaultWorld
 from medfed.simulation.witness import InvariantBroken
@@ -37,10 +40,10 @@ class Outcome:
     trace: list[str] = field(default_factory=list[str])
 
 
-def run_seed(seed: int, cast: Cast | None = None) -> Outcome:
+def run_seed(seed: int, cast: Cast | None = None, protection: Mode = "masked") -> Outcome:
     """Run one seed; never raises for what it finds."""
     outcome = Outcome(seed)
-    cast = cast or draw_cast(seed)
+    cast = cast or draw_cast(seed, protection)
     outcome.trace.append(str(cast))
     world: FaultWorld | None = None
 
@@ -51,7 +54,11 @@ def run_seed(seed: int, cast: Cast | None = None) -> Outcome:
     try:
         world = FaultWorld(cast, note)
         study = world.run()
-        outcome.ended = "held by an earlier release" if world.held else f"{study.phase} {study.pause_code}".strip()
+        outcome.ended = (
+            "held by an earlier release or a withheld blob"
+            if world.held
+            else f"{study.phase} {study.pause_code}".strip()
+        )
     except InvariantBroken as broken:
         outcome.failure = str(broken)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to the seed
@@ -69,32 +76,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
     parser.add_argument("--replay", type=int, help="run this seed alone and print all that happens")
+    parser.add_argument(
+        "--protection", choices=("masked", "homomorphic", "sealed"), default="masked", help="how updates are protected"
+    )
     options = parser.parse_args(arguments)
+    if options.protection == "homomorphic" and not is_available():
+        _say("skipped: homomorphic protection needs TenSEAL: pip install 'medfed[he]'")
+        return 0
     logging.disable()
     if options.replay is not None:
-        return _replay(options.replay)
+        return _replay(options.replay, options.protection)
     seeds = _range(options.seeds)
     if not seeds:
         parser.error(f"--seeds {options.seeds}: expected first:last with first before last, or one seed")
-    return _run_many(seeds, options.jobs, options.keep_going)
+    return _run_many(seeds, options.jobs, options.keep_going, options.protection)
 
 
-def _replay(seed: int) -> int:
-    outcome = run_seed(seed)
+def _replay(seed: int, protection: Mode) -> int:
+    outcome = run_seed(seed, protection=protection)
     for line in outcome.trace:
         _say(line)
     _say(f"seed {seed}: {outcome.failure or outcome.ended}, {outcome.rounds} rounds, {outcome.blocks} blocks")
     return 1 if outcome.failure else 0
 
 
-def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool) -> int:
+def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool, protection: Mode) -> int:
     started, failed = time.monotonic(), 0
     ends: Counter[str] = Counter()
-    for done, outcome in enumerate(_outcomes(seeds, jobs), start=1):
+    for done, outcome in enumerate(_outcomes(seeds, jobs, protection), start=1):
         if outcome.failure:
             failed += 1
             _say(f"seed {outcome.seed} FAILS: {outcome.failure}")
-            _say(f"  replay: python -m medfed.simulation.fault_run --replay {outcome.seed}")
+            mode = "" if protection == "masked" else f" --protection {protection}"
+            _say(f"  replay: python -m medfed.simulation.fault_run --replay {outcome.seed}{mode}")
             if not keep_going:
                 break
         else:
@@ -106,12 +120,13 @@ def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool) -> int:
     return 1 if failed else 0
 
 
-def _outcomes(seeds: Sequence[int], jobs: int) -> Iterable[Outcome]:
+def _outcomes(seeds: Sequence[int], jobs: int, protection: Mode) -> Iterable[Outcome]:
+    run = partial(run_seed, protection=protection)
     if jobs <= 1:
-        yield from map(run_seed, seeds)
+        yield from map(run, seeds)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(run_seed, seeds, chunksize=_BATCH)
+        yield from pool.map(run, seeds, chunksize=_BATCH)
 
 
 def _range(text: str) -> Sequence[int]:

@@ -7,14 +7,30 @@ module must never decide what is right: that is `invariants`.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from medfed.encoding import Record
+from medfed.federation.plan import Mode, Protection
 from medfed.identifiers import Name
 
-__all__ = ["Cast", "Crash", "Rates", "draw_cast", "generator"]
+__all__ = ["OFFICES", "Cast", "Crash", "Rates", "draw_cast", "generator"]
 
 _NAMES: Final = ("alpha", "beta", "delta", "gamma", "kappa", "omega")
+OFFICES: Final[Mapping[Mode, tuple[Name, ...]]] = {
+    "masked": (),
+    "homomorphic": ("adder", "adder-2", "keeper", "keeper-2"),
+    "sealed": ("server", "server-2"),
+}
+"""Who holds an office, each with somebody who can follow it."""
+PROTECTIONS: Final[Mapping[Mode, Protection]] = {
+    "masked": Protection(),
+    "homomorphic": Protection("homomorphic", "keeper", ("adder",)),
+    "sealed": Protection("sealed", aggregators=("server",)),
+}
+_HOLDS: Final = ("adder", "keeper", "server")
 
 
 class Crash(BaseException):
@@ -66,6 +82,12 @@ class Cast(Record):
     ticks: int = 120
     """How long the faults last."""
     rates: Rates = Rates()
+    protection: Mode = "masked"
+
+    @property
+    def everybody(self) -> tuple[Name, ...]:
+        """The hospitals and whoever holds an office or can follow somebody who does."""
+        return (*self.names, *OFFICES[self.protection])
 
     @property
     def quorum(self) -> int:
@@ -89,8 +111,22 @@ def generator(seed: int, use: str) -> random.Random:
     return random.Random(f"medfed/{use}/{seed}")  # noqa: S311 - a schedule, not a secret
 
 
-def draw_cast(seed: int) -> Cast:
-    """The cast and the rates of a seed."""
+def draw_cast(seed: int, protection: Mode = "masked") -> Cast:
+    """The cast and the rates of a seed.
+
+    Of encrypted updates nobody can tell whose are garbage, so that liars stop such a study for as long as they like:
+    there are none. In a third of the seeds an office holder goes for good.
+    """
+    drawn = _draw_hospitals(seed)
+    if protection == "masked":
+        return drawn
+    rng = generator(seed, protection)
+    gone = [(name, "absent") for name in OFFICES[protection] if name in _HOLDS and rng.random() < 0.3]
+    byzantine = () if protection == "homomorphic" else drawn.byzantine
+    return replace(drawn, protection=protection, byzantine=byzantine, leaving=(*drawn.leaving, *gone))
+
+
+def _draw_hospitals(seed: int) -> Cast:
     rng = generator(seed, "cast")
     names = _NAMES[: rng.choice((3, 4, 4, 4, 5, 5, 6))]
     quorum = max(3, 2 * len(names) // 3 + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from medfed.crypto import SiteKeys
+from medfed.homomorphic import Cipher
 from medfed.hospital.consent import APPROVE_ALL
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
@@ -28,20 +29,22 @@ def honest_site(
     blobs: BlobFaults,
     clock: ManualClock,
     noticed: Noticed,
+    cipher: Cipher,
 ) -> FaultySite:
-    """A hospital that follows the protocol; `noticed` sees every blob that it stores."""
+    """A hospital, or an office holder, that follows the protocol; `noticed` sees every blob that it stores."""
     entropy = seeded_site_entropy(cast.seed, keys.name, "run")
-    return FaultySite(keys, fault_patients(keys.name), Window(history), blobs, clock, entropy, noticed)
+    table = fault_patients(keys.name) if keys.name in cast.names else None
+    return FaultySite(keys, table, Window(history), blobs, clock, entropy, noticed, cipher)
 
 
 def liar(
-    cast: Cast, keys: SiteKeys, blobs: BlobFaults, clock: ManualClock, note: Callable[[str], None]
+    cast: Cast, keys: SiteKeys, blobs: BlobFaults, clock: ManualClock, note: Callable[[str], None], cipher: Cipher
 ) -> ByzantineHospital:
     """A hospital that follows the protocol only as far as the seed lets it."""
     entropy = seeded_site_entropy(cast.seed, keys.name, "run")
     vault = Vault(None, keys.vault_key, entropy)
     own = SiteBlobs(blobs, keys.name, _no_effect, _not_noticed)
-    site = make_site(keys, vault, own, fault_patients(keys.name), APPROVE_ALL, clock, entropy)
+    site = make_site(keys, vault, own, fault_patients(keys.name), APPROVE_ALL, clock, entropy, cipher)
     return ByzantineHospital(site, STUDY, blobs, generator(cast.seed, keys.name), entropy, note)
 
 

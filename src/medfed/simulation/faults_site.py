@@ -7,6 +7,7 @@ import sqlite3
 from medfed.crypto import Entropy, SiteKeys
 from medfed.errors import Unavailable
 from medfed.federation.tables import Table
+from medfed.homomorphic import Cipher
 from medfed.hospital.agent import Agent
 from medfed.hospital.consent import APPROVE_ALL
 from medfed.hospital.vault import Vault
@@ -47,13 +48,15 @@ class FaultySite:
     def __init__(
         self,
         keys: SiteKeys,
-        table: Table,
+        table: Table | None,
         window: Window,
         blobs: BlobFaults,
         clock: Clock,
         entropy: Entropy,
         noticed: Noticed,
+        cipher: Cipher,
     ) -> None:
+        self._cipher = cipher
         self.keys = keys
         self.window = window
         self.entropy = entropy
@@ -100,5 +103,6 @@ class FaultySite:
         self.agent = self._start()
 
     def _start(self) -> Agent:
-        site = make_site(self.keys, self.vault, self._blobs, self._table, APPROVE_ALL, self.clock, self.entropy)
+        clock, entropy = self.clock, self.entropy
+        site = make_site(self.keys, self.vault, self._blobs, self._table, APPROVE_ALL, clock, entropy, self._cipher)
         return Agent(site, self.window)

@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from medfed.crypto import SiteKeys
+from medfed.homomorphic import PARAMETERS, Cipher, NativeCipher, WorkerCipher
 from medfed.identifiers import Name
+from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.engine import StateView
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.transition import Receipt
 from medfed.simulation.clock import ManualClock
 from medfed.simulation.consortium import ORGANISER, make_consortium, seeded_site_entropy
-from medfed.simulation.faults import Cast, generator
+from medfed.simulation.faults import OFFICES, Cast, generator
 from medfed.simulation.faults_blobs import BlobFaults
 from medfed.simulation.faults_cast import honest_site, liar
 from medfed.simulation.faults_ledger import History, Network
 from medfed.simulation.faults_study import STUDY, fault_plan
 from medfed.simulation.witness import InvariantBroken, Witness
+from medfed.simulation.witness_unmasked import UnmaskedWitness
 from medfed.simulation.world import propose_study
 
 __all__ = ["Stage"]
@@ -39,20 +42,25 @@ class Stage:
         self.corrupt: set[Name] = set()
         """Honest hospitals whose vault was restored: they count as corrupt."""
         self.given_up: set[Name] = set()
-        keys = {name: SiteKeys.generate(name, seeded_site_entropy(cast.seed, name, "keys")) for name in cast.names}
+        keys = {name: SiteKeys.generate(name, seeded_site_entropy(cast.seed, name, "keys")) for name in cast.everybody}
+        cipher: Cipher = NativeCipher(PARAMETERS) if cast.protection == "homomorphic" else WorkerCipher()
         organiser = SiteKeys.generate(ORGANISER, seeded_site_entropy(cast.seed, ORGANISER, "keys"))
-        consortium = make_consortium("faults", keys.values(), organiser, self.clock())
+        offices: list[tuple[SiteKeys, Role]] = [(keys[name], "aggregator") for name in OFFICES[cast.protection]]
+        hospitals = [keys[name] for name in cast.names]
+        consortium = make_consortium("faults", hospitals, organiser, self.clock(), others=offices)
         self.engine = MemoryEngine(consortium.genesis, self._block_time, *consortium.sealers())
         propose_study(self.engine, organiser, self.plan, STUDY)
         self.history = History(self.engine)
-        self.blobs = BlobFaults(cast.names)
+        self.blobs = BlobFaults(cast.everybody)
         self.network = Network(self.history, self.rng, self._heard)
-        self.witness = Witness(STUDY, self.plan, self.is_honest)
+        kind = Witness if cast.protection == "masked" else UnmaskedWitness
+        self.witness = kind(STUDY, self.plan, self.is_honest)
         self.sites = {
-            name: honest_site(cast, keys[name], self.history, self.blobs, self.clock, self._noticed)
-            for name in cast.honest
+            name: honest_site(cast, keys[name], self.history, self.blobs, self.clock, self._noticed, cipher)
+            for name in cast.everybody
+            if name not in cast.byzantine
         }
-        self.liars = {name: liar(cast, keys[name], self.blobs, self.clock, note) for name in cast.byzantine}
+        self.liars = {name: liar(cast, keys[name], self.blobs, self.clock, note, cipher) for name in cast.byzantine}
         self._read: tuple[StateView, Study] | None = None
 
     def is_honest(self, name: Name) -> bool:

@@ -11,7 +11,7 @@ from medfed.federation.tables import Table, table_from
 from medfed.identifiers import Name, StudyId
 from medfed.ledger.contracts.terms import Deadlines
 from medfed.models.settings import LocalTraining, MlpModel
-from medfed.simulation.faults import Cast
+from medfed.simulation.faults import PROTECTIONS, Cast
 
 __all__ = ["PHASE_MS", "STUDY", "fault_patients", "fault_plan"]
 
@@ -33,6 +33,7 @@ def fault_plan(cast: Cast) -> Plan:
             max_update_norm=cast.max_update_norm,
         ),
         participation=Participation(cast.names, cast.quorum, 5, 10_000, max_attempts=len(cast.names)),
+        protection=PROTECTIONS[cast.protection],
         deadlines=Deadlines(*([PHASE_MS] * 6), study=_YEAR_MS),
     )
 

@@ -27,7 +27,7 @@ from medfed.ledger.contracts.studies import Study, has_edge, study_record
 from medfed.ledger.contracts.survivors import ConfirmSurvivors
 from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.engine import StateView
-from medfed.ledger.transaction import SignedTransaction, Transaction
+from medfed.ledger.transaction import Body, SignedTransaction, Transaction
 from medfed.ledger.transition import SEEN_WINDOW
 from medfed.secure_sum import decode_update, mask_sign, pair_seed
 from medfed.simulation.opening import Escrowed, MaskedVector, Published, Release
@@ -56,6 +56,7 @@ class Witness:
         default_factory=dict[tuple[Name, int], tuple[Digest, ...]]
     )
     """What of a model or dataset a round's vector counts, by owner and round."""
+    _views: dict[Name, StateView] = field(default_factory=dict[str, StateView])
     _signed: dict[tuple[Name, int], bytes] = field(default_factory=dict[tuple[Name, int], bytes])
     _blobs: dict[Attempt, Digest] = field(default_factory=dict[Attempt, Digest])
     _confirmed: dict[Attempt, Digest] = field(default_factory=dict[Attempt, Digest])
@@ -99,7 +100,7 @@ class Witness:
         self.published.vectors[attempt, blob] = MaskedVector(attempt, name, known.self_seed, pairs, blob)
         self.parts[site.name, attempt[1]] = self._parts(site, view, attempt[1])
 
-    def sent(self, signed: SignedTransaction) -> None:
+    def sent(self, signed: SignedTransaction, site: Site) -> None:
         """A transaction of an honest hospital left it, perhaps not for the first time."""
         sender, body = signed.transaction.sender, signed.transaction.body
         key = (sender, signed.transaction.sequence)
@@ -109,8 +110,10 @@ class Witness:
         if earlier is not None and not _is_renewed(earlier, signed):
             raise InvariantBroken(f"{sender} signs two transactions under sequence {key[1]}")
         self._signed[key] = signed.payload
-        if getattr(body, "study", None) != self.study:
-            return
+        if getattr(body, "study", None) == self.study:
+            self._note_body(sender, body, site)
+
+    def _note_body(self, sender: Name, body: Body, site: Site) -> None:
         if isinstance(body, SubmitUpdate):
             attempt = (sender, body.round, body.attempt)
             if (attempt, body.blob) not in self.published.vectors:
@@ -137,7 +140,7 @@ class Witness:
             record = round_record(view, self.study, number)
             if record is not None and record.survivors:
                 self._proposed[number, record.attempt] = (study, record)
-                if record.phase in ("reveal", "released", "failed"):
+                if record.phase in ("reveal", "decrypt", "released", "failed"):
                     self.note_release(record)
 
     def note_release(self, record: Round) -> None:

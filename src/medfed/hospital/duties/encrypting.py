@@ -107,7 +107,10 @@ class SubmitEncryptedUpdate:
         known = site.vault.load(place, EncryptedAttempt)
         if known is not None and known.blob is not None and site.blobs.has(known.blob):
             return known
-        public = site.blobs.get(key)
+        try:
+            public = site.blobs.get(key)
+        except Tampered as damage:  # one copy, at this site; another will do
+            raise Unavailable(f"{damage}; waiting for a good copy") from None
         made = EncryptedAttempt(site.entropy(32), site.entropy(32))
         site.vault.store(place, made)
         context = ciphertext_context("blob", view.chain, study.study, current.number, current.attempt, key, site.name)
