@@ -67,6 +67,18 @@ def import_(
     _show_import(images, report, as_json)
 
 
+@imaging.command("import-arrays")
+@click.argument("file", type=PATH)
+@click.argument("output", type=PATH)
+@click.option("--label", "labels", multiple=True, required=True, metavar="CLASS", help="Each class, from number 0 on.")
+def import_arrays_(file: Path, output: Path, labels: tuple[str, ...]) -> None:
+    """Make the image set OUTPUT of FILE: pictures with classes in one NumPy file, as MedMNIST has them."""
+    from medfed.imaging.arrays import import_arrays
+
+    made, repeated = import_arrays(file, output, labels)
+    click.echo(f"{len(made.pictures)} pictures; {repeated} left out because the same one is there already")
+
+
 @imaging.command()
 @click.argument("folder", type=PATH)
 @as_json
