@@ -127,6 +127,8 @@ def test_a_requester_cannot_flood_a_service_with_tests_it_never_ends(blind: Blin
     assert blind.world.refuse("beta", blind.opening()) == "too-many-tests"
     BlindWorld(blind.world, count=3, num=0, test=b"flood %10d" % 3).expired()
     blind.world.accept("beta", blind.opening())
+    one_more = BlindWorld(blind.world, count=3, num=0, test=b"one more test !!")
+    assert blind.world.refuse("beta", one_more.opening()) == "too-many-tests", "one that ended makes room for one"
 
 
 def test_third_parties_can_neither_answer_nor_reveal_nor_open(blind: BlindWorld) -> None:
@@ -139,6 +141,13 @@ def test_third_parties_can_neither_answer_nor_reveal_nor_open(blind: BlindWorld)
     blind.world.accept(blind.requester, blind.reveal())
     for name in ("gamma", blind.requester):
         assert blind.world.refuse(name, blind.open()) == "not-yours"
+
+
+def test_what_comes_at_its_deadline_counts(blind: BlindWorld) -> None:
+    blind.revealed()
+    blind.world.clock.now_ms = blind.record.deadline_ms
+    blind.world.accept(blind.service, blind.open())
+    assert blind.record.phase == "passed"
 
 
 def test_what_comes_after_its_deadline_does_not_count(blind: BlindWorld) -> None:
