@@ -121,10 +121,10 @@ def test_who_must_still_vote_is_named() -> None:
     )
     failing(world, absent=(), silent=("beta", "delta"))
     drive(world, passes=5)
-    expected = "by the agents, or people of alpha, beta, delta and gamma (`medfed study resume`)"
+    expected = "by the agents or people of alpha, beta, delta and gamma (`medfed study resume`)"
     assert needs(world) == (f"3 more votes to go on, {expected}",)
     act(world, ResumeStudy(STUDY), "beta")
-    assert needs(world)[0].startswith("2 more votes to go on, by the agents, or people of alpha, delta and gamma")
+    assert needs(world)[0].startswith("2 more votes to go on, by the agents or people of alpha, delta and gamma")
 
 
 def test_where_too_few_are_left_it_can_only_be_ended() -> None:

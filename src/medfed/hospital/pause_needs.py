@@ -83,7 +83,7 @@ def _decisions(study: Study) -> list[str]:
 def _votes(study: Study) -> str:
     lacking = sorted(voters(study).difference(study.resume_votes))
     count = study.terms.quorum - len(voters(study).intersection(study.resume_votes))
-    who = "people" if study.pause_code in BY_PERSON else "agents, or people"
+    who = "people" if study.pause_code in BY_PERSON else "agents or people"
     votes = f"{count} more {'vote' if count == 1 else 'votes'}"
     return f"{votes} to go on, by the {who} of {_names(lacking)} (`medfed study resume`)"
 
