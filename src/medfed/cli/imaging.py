@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from medfed.cli.imaging_review import apply_review_command, report_command, review_command
+from medfed.cli.imaging_review import apply_review_command, clear_command, report_command, review_command
 from medfed.cli.options import PATH, as_json, passphrase
 from medfed.cli.output import print_json, write_private
 from medfed.errors import InvalidInput, MedFedError
@@ -177,6 +177,7 @@ def annotations_(folder: Path, output: Path, kind: Literal["voc", "coco", "yolo"
 imaging.add_command(review_command)
 imaging.add_command(apply_review_command)
 imaging.add_command(report_command)
+imaging.add_command(clear_command)
 
 
 def _voc(folder: Path, only: Path | None, first_pixel: int) -> Iterator[Described]:

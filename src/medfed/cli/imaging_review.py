@@ -9,7 +9,7 @@ import click
 from medfed.cli.options import PATH, as_json
 from medfed.cli.output import print_json, write_private
 
-__all__ = ["apply_review_command", "report_command", "review_command"]
+__all__ = ["apply_review_command", "clear_command", "report_command", "review_command"]
 
 
 @click.command("review")
@@ -75,3 +75,35 @@ def report_command(folder: Path, pictures: Path, output: Path, observer: str) ->
         f"{made.reports} reports with {made.findings} findings; {made.captures} pictures got a DICOM file for theirs; "
         f"{made.without} pictures have no findings"
     )
+
+
+@click.command("clear")
+@click.argument("folder", type=PATH)
+@click.option("--look", type=PATH, metavar="HTML", help="Write a page of the pictures that are held, to be looked at.")
+@click.option("--cleared", type=PATH, metavar="TXT", help="Marks of pictures in which a person found no text.")
+@click.option("--by", "person", default="", metavar="NAME", help="Who looked; needed with --cleared.")
+@as_json
+def clear_command(folder: Path, look: Path | None, cleared: Path | None, person: str, as_json: bool) -> None:
+    """Say which pictures of the image set FOLDER may not leave the site, and clear those that were looked at."""
+    from medfed.imaging.deidentify_folder import HeldPicture, held_page, read_marks
+    from medfed.imaging.image_set import load_image_set
+    from medfed.imaging.picture_file import encode_png, thumbnail
+    from medfed.imaging.release import clear_pictures, held_pictures
+
+    images = load_image_set(folder)
+    count = clear_pictures(images, read_marks(cleared), person) if cleared is not None else 0
+    held = held_pictures(images)
+    if look is not None:
+        shown = [
+            HeldPicture(number, one.file[:16], reason, (encode_png(thumbnail(images.values(one), 480)),))
+            for number, (one, reason) in enumerate(held, start=1)
+        ]
+        write_private(look, held_page(shown))
+    if as_json:
+        print_json({"cleared": count, "held": [{"mark": one.file[:16], "reason": reason} for one, reason in held]})
+        return
+    click.echo(f"{count} pictures cleared; {len(held)} of {len(images.pictures)} are held")
+    for one, reason in held[:20]:
+        click.echo(f"  mark {one.file[:16]}: {reason}")
+    if len(held) > 20:
+        click.echo(f"  and {len(held) - 20} more; --json prints all")

@@ -26,6 +26,7 @@ from medfed.hospital.site import Site
 from medfed.identifiers import StudyId
 from medfed.imaging.coco import write_coco
 from medfed.imaging.image_set import load_image_set
+from medfed.imaging.release import check_release
 from medfed.ledger.contracts.rounds import round_record
 from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.engine import StateView
@@ -40,9 +41,11 @@ def pack_images(folder: Path, site: Path, entropy: Entropy) -> Path:
     """An image set as a new archive in the site's directory: pictures by digest, and one COCO file.
 
     Raises:
-        InvalidInput: no image set is there. Tampered: a picture was changed. Unavailable: there is no room.
+        InvalidInput: no image set is there. Refused: `burnt-in-text`: a person has to look at pictures first.
+            Tampered: a picture was changed. Unavailable: there is no room.
     """
     images = load_image_set(folder)
+    check_release(images)
     target = _new_file(site, f"{entropy(8).hex()}.tar")
     try:
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -105,7 +105,7 @@ def held_page(held: list[HeldPicture]) -> str:
         images = "".join(
             f'<img alt="a frame" src="data:image/png;base64,{b64encode(png).decode("ascii")}">' for png in one.shown
         )
-        text = f"<figcaption>file {one.source}, mark <code>{one.mark}</code>: {escape(one.reason)}</figcaption>"
+        text = f"<figcaption>picture {one.source}, mark <code>{one.mark}</code>: {escape(one.reason)}</figcaption>"
         parts.append(f"<figure>{images}{text}</figure>")
     return "".join([*parts, "</body></html>\n"])
 

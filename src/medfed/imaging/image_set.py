@@ -22,11 +22,12 @@ from medfed.imaging.annotation import Described, Finding, Picture, checked_box
 from medfed.imaging.coco import read_coco, write_coco
 from medfed.imaging.picture_file import decode_picture
 
-__all__ = ["ImageSet", "load_image_set", "picture_name", "read_origins", "save_image_set"]
+__all__ = ["ImageSet", "load_image_set", "picture_name", "read_origins", "read_suspected", "save_image_set"]
 
 ANNOTATIONS: Final = "annotations.coco.json"
 LABELS: Final = "labels.json"
 ORIGINS: Final = "origins.json"
+SUSPECTED: Final = "suspected.json"
 
 
 class ImageSet:
@@ -78,13 +79,15 @@ def picture_name(digest: Digest) -> str:
     return f"{digest.hex()}.png"
 
 
-def save_image_set(images: ImageSet, origins: Mapping[str, str]) -> None:
+def save_image_set(images: ImageSet, origins: Mapping[str, str], suspected: Mapping[str, str] | None = None) -> None:
     """Write the set's files beside its pictures, each at once or not at all.
 
     Args:
         images: the set; its pictures are in the folder already.
         origins: for the site's eyes, from the picture's file to where it came from.
+        suspected: from a picture's file to why its source makes burnt-in text likely.
     """
+    _write(images.folder / SUSPECTED, orjson.dumps(dict(suspected or {}), option=orjson.OPT_SORT_KEYS), 0o600)
     _write(images.folder / ORIGINS, orjson.dumps(dict(origins), option=orjson.OPT_SORT_KEYS), 0o600)
     _write(images.folder / LABELS, orjson.dumps(images.labels), 0o600)
     _write(images.folder / ANNOTATIONS, write_coco(images.pictures, images.labels), 0o600)
@@ -96,14 +99,26 @@ def read_origins(folder: Path) -> dict[str, str]:
     Raises:
         InvalidInput: the file is gone or is not what `save_image_set` wrote.
     """
+    return _texts(folder, ORIGINS)
+
+
+def read_suspected(folder: Path) -> dict[str, str]:
+    """From a picture's file to why its source makes burnt-in text likely; empty for a set from before this was noted.
+
+    Raises:
+        InvalidInput: the file is not what `save_image_set` wrote.
+    """
+    return _texts(folder, SUSPECTED) if (folder / SUSPECTED).exists() else {}
+
+
+def _texts(folder: Path, name: str) -> dict[str, str]:
     try:
-        found: Any = orjson.loads((folder / ORIGINS).read_bytes())
+        found: Any = orjson.loads((folder / name).read_bytes())
     except (OSError, orjson.JSONDecodeError):
-        raise InvalidInput(f"image set {folder.name}: {ORIGINS} cannot be read") from None
-    entries = cast("dict[Any, Any]", found) if isinstance(found, dict) else {}
-    if not entries or not all(isinstance(value, str) for value in entries.values()):
-        raise InvalidInput(f"image set {folder.name}: {ORIGINS} does not say where pictures came from")
-    return cast("dict[str, str]", entries)
+        raise InvalidInput(f"image set {folder.name}: {name} cannot be read") from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in cast("dict[Any, Any]", found).values()):
+        raise InvalidInput(f"image set {folder.name}: {name} is not what the program writes")
+    return cast("dict[str, str]", found)
 
 
 def load_image_set(folder: Path) -> ImageSet:

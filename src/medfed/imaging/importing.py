@@ -15,6 +15,7 @@ from typing import Final
 from medfed.errors import InvalidInput, Unavailable
 from medfed.identifiers import sha256
 from medfed.imaging.annotation import Box, Described, DescribedBox, Finding, Picture, checked_box
+from medfed.imaging.burnt_in import burnt_in_by_header
 from medfed.imaging.dicom_file import DicomFile, is_dicom, open_dicom
 from medfed.imaging.dicom_pixels import Window, decode_frame
 from medfed.imaging.image_set import ImageSet, picture_name, save_image_set
@@ -43,6 +44,7 @@ class _Import:
     pictures: dict[bytes, Picture] = field(default_factory=dict[bytes, Picture])
     first_seen: dict[bytes, int] = field(default_factory=dict[bytes, int])
     origins: dict[str, str] = field(default_factory=dict[str, str])
+    suspected: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def import_images(
@@ -76,7 +78,7 @@ def import_images(
         raise InvalidInput(f"no picture could be used:\n{work.report.summary()}")
     found = {finding.label for picture in work.pictures.values() for finding in picture.findings}
     images = ImageSet(target, tuple(labels) or tuple(sorted(found)), tuple(work.pictures.values()))
-    save_image_set(images, work.origins)
+    save_image_set(images, work.origins, work.suspected)
     return images, work.report
 
 
@@ -138,6 +140,8 @@ def _take(work: _Import, entry: Described) -> None:
     work.first_seen[digest] = entry.source
     origin = path.relative_to(work.pictures_folder).as_posix()
     work.origins[picture.file] = f"{origin}#{frame}" if frame else origin
+    if work.opened is not None and work.opened[0] == path and (reason := burnt_in_by_header(work.opened[1].dataset)):
+        work.suspected[picture.file] = reason
     report.pictures_used += 1
 
 

@@ -19,7 +19,7 @@ from msgspec import Meta
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, Unavailable
 from medfed.imaging.annotation import MOST_FINDINGS, Box, Finding, Picture, checked_box
-from medfed.imaging.image_set import ImageSet, read_origins, save_image_set
+from medfed.imaging.image_set import ImageSet, read_origins, read_suspected, save_image_set
 from medfed.input_file import read_input
 
 __all__ = ["Review", "ReviewedBox", "ReviewedPicture", "apply_review", "load_review"]
@@ -107,7 +107,7 @@ def apply_review(images: ImageSet, review: Review, target: Path) -> tuple[ImageS
             findings = tuple(dict.fromkeys(_kept(reviewed[picture.file], counts)))
         pictures.append(Picture(picture.file, picture.digest, picture.width, picture.height, findings))
     made = ImageSet(target, images.labels, pictures)
-    save_image_set(made, read_origins(images.folder))
+    save_image_set(made, read_origins(images.folder), read_suspected(images.folder))
     return made, counts
 
 
