@@ -93,8 +93,9 @@ def ask(
 ) -> None:  # fmt: skip
     """Hide the case in UNDIAGNOSED among cases of DIAGNOSED, and send them to a service.
 
-    Both are CSV files in the format of the model's study; UNDIAGNOSED has one row. Only the study's features are sent,
-    encrypted for the service. The site's agent does the rest; `blind-test show` then has the answer or FALSE.
+    For a model of tables both are CSV files in the format of its study, and UNDIAGNOSED has one row; for a model of
+    pictures DIAGNOSED is an image set and UNDIAGNOSED a PNG or JPEG file. Only features, or pixels, are sent, encrypted
+    for the service. The site's agent does the rest; `blind-test show` then has the answer or FALSE.
     """
     from medfed.hospital.acting import acting_for
     from medfed.hospital.blind_asking import ask_service, read_material

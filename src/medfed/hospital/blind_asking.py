@@ -1,6 +1,7 @@
 """Asking a service from a site: what a hospital has, as the cases of a blind test of one registered model.
 
-A table has rows with their diagnosis in the model's target column; the undiagnosed patient is one more row.
+A table has rows with their diagnosis in the model's target column; the undiagnosed patient is one more row. An image
+set has pictures with a class or findings; the undiagnosed picture is a file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from medfed.diagnosis.blind_sides import BlindCase, Diagnosis
 from medfed.errors import InvalidInput
 from medfed.federation.model_file import decode_model
 from medfed.federation.tables import read_csv
-from medfed.hospital.blind_table import diagnosed_rows, row_candidates, row_cases
+from medfed.hospital.blind_labels import candidates_of
+from medfed.hospital.blind_pictures import diagnosed_pictures, picture_case
+from medfed.hospital.blind_table import diagnosed_rows, row_cases
 from medfed.hospital.blind_testing import open_blind_test
 from medfed.hospital.site import Site
 from medfed.identifiers import Digest, Name
@@ -44,8 +47,9 @@ def read_material(
     Args:
         blobs: where the registered model is.
         model: its digest.
-        diagnosed: a CSV file with the features and the target of the model's plan.
-        undiagnosed: a CSV file with one row of the features.
+        diagnosed: a CSV file with the features and the target of the model's plan; for a model of pictures the folder
+            of an image set.
+        undiagnosed: a CSV file with one row of the features, or a picture.
         columns: the names of the columns, for files without a header line.
 
     Raises:
@@ -53,7 +57,9 @@ def read_material(
         Unavailable: the model's blob is not here.
     """
     plan = decode_model(blobs.get(model)).plan
-    candidates = row_candidates(plan)
+    candidates = candidates_of(plan.data.target)
+    if plan.data.picture is not None:
+        return CaseMaterial(diagnosed_pictures(plan, diagnosed), picture_case(undiagnosed), candidates)
     names = tuple(columns) if columns else None
     rows = row_cases(plan, read_csv(undiagnosed, columns=names))
     if len(rows) != 1:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from medfed.diagnosis.blind_sides import Diagnosis
 from medfed.errors import Unavailable
 from medfed.federation.model_file import decode_model
+from medfed.hospital.blind_labels import candidates_of
+from medfed.hospital.blind_pictures import diagnose_pictures
 from medfed.hospital.blind_table import diagnose_rows
 from medfed.hospital.blind_testing import Diagnose, served_model
 from medfed.hospital.site import Site
@@ -34,6 +36,11 @@ def diagnosing(site: Site, model: Digest) -> Diagnose:
             data = site.blobs.get(model)
         except Unavailable:
             raise Unavailable(f"the model {model.hex()[:12]} that this site offers is not among its blobs") from None
-        return diagnose_rows(decode_model(data), cases, operating)
+        found = decode_model(data)
+        candidates_of(found.plan.data.target)
+        picture = found.plan.data.picture
+        if picture is not None:
+            return diagnose_pictures(found.plan, picture, found.parameters, cases, operating)
+        return diagnose_rows(found, cases, operating)
 
     return registered

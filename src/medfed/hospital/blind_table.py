@@ -13,17 +13,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from medfed.diagnosis.blind_sides import BlindCase, Diagnosis, candidate_sets
+from medfed.diagnosis.blind_sides import BlindCase, Diagnosis
 from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.federation.features import MISSING, RawFeatures, encode_features, read_features
 from medfed.federation.model_file import Model
-from medfed.federation.plan import BinaryTarget, MulticlassTarget, MultilabelTarget, Plan
+from medfed.federation.plan import Plan
 from medfed.federation.study import learner_of
 from medfed.federation.tables import Table
 from medfed.federation.targets import read_targets
+from medfed.hospital.blind_labels import diagnosis_named, diagnosis_scored
 
-__all__ = ["diagnose_rows", "diagnosed_rows", "row_candidates", "row_cases"]
+__all__ = ["diagnose_rows", "diagnosed_rows", "row_cases"]
 
 _KIND: Final = "row of a table"
 
@@ -59,31 +60,14 @@ def diagnosed_rows(plan: Plan, table: Table) -> list[tuple[BlindCase, Diagnosis]
     Two patients whose rows are alike in everything that is sent cannot both be in a test; the first stands for both.
 
     Raises:
-        InvalidInput: as `row_cases`, and for a plan whose target is no diagnosis.
+        InvalidInput: as `row_cases`.
     """
-    row_candidates(plan)
     targets = read_targets(table, plan.data.target)
     found: dict[bytes, tuple[BlindCase, Diagnosis]] = {}
     for case, value, usable in zip(row_cases(plan, table), targets.values, targets.usable, strict=True):
         if usable:
-            found.setdefault(case.data, (case, _named(plan, value)))
+            found.setdefault(case.data, (case, diagnosis_named(plan.data.target, value)))
     return list(found.values())
-
-
-def row_candidates(plan: Plan) -> list[Diagnosis]:
-    """Every diagnosis that a model of this plan may give.
-
-    Raises:
-        InvalidInput: survival times are no diagnosis, or there are too many labels to try their sets.
-    """
-    target = plan.data.target
-    if isinstance(target, BinaryTarget):
-        return [_binary(target, False), _binary(target, True)]
-    if isinstance(target, MulticlassTarget):
-        return [(name,) for name in target.classes]
-    if isinstance(target, MultilabelTarget):
-        return candidate_sets(target.columns)
-    raise InvalidInput("blind test: the model predicts survival, and a risk is no diagnosis")
 
 
 def diagnose_rows(model: Model, cases: Sequence[bytes], operating: float) -> list[Diagnosis]:
@@ -97,28 +81,10 @@ def diagnose_rows(model: Model, cases: Sequence[bytes], operating: float) -> lis
     Raises:
         InvalidInput: a case is not a row of the plan's features.
     """
-    row_candidates(model.plan)
     raw = _raw(model.plan, [decode(case, BlindRow) for case in cases])
     features = encode_features(raw, model.plan, model.standardisation)
     scores: NDArray[Any] = learner_of(model.plan).predict(model.parameters, features)
-    target = model.plan.data.target
-    if isinstance(target, MulticlassTarget):
-        return [(target.classes[int(at)],) for at in scores.argmax(axis=1)]
-    return [_named(model.plan, values) for values in scores >= operating]
-
-
-def _named(plan: Plan, value: Any) -> Diagnosis:
-    target = plan.data.target
-    if isinstance(target, BinaryTarget):
-        return _binary(target, bool(np.reshape(value, ())))
-    if isinstance(target, MulticlassTarget):
-        return (target.classes[int(value)],)
-    return tuple(sorted(name for name, there in zip(target.names, value, strict=True) if there))
-
-
-def _binary(target: BinaryTarget, ill: bool) -> Diagnosis:
-    """A value such as 0 or 1 says nothing to a reader, so the column is named with it."""
-    return (f"{target.column}: {'positive' if ill else 'negative'}",)
+    return [diagnosis_scored(model.plan.data.target, values, operating) for values in scores]
 
 
 def _raw(plan: Plan, rows: Sequence[BlindRow]) -> RawFeatures:

@@ -62,6 +62,9 @@ __all__ = [
 Diagnose = Callable[[Sequence[bytes]], Sequence[Diagnosis]]
 """A service's model: one diagnosis for every case, all treated alike."""
 _MILLION: Final = 1_000_000
+_LARGEST_CASE: Final = 64 << 20
+_LARGEST_TEST: Final = 1 << 30
+"""Bytes of all cases together: a service holds them at once."""
 _IMAGE_KEY: Final = "blind-test/image-key"
 
 
@@ -153,8 +156,7 @@ def open_blind_test(
         phase_ms=phase_ms,
         entropy=entropy,
     )
-    for blob in prepared.blobs:
-        blobs.put(blob)
+    _put_all(blobs, prepared.blobs)
     with vault.transaction("blind-test"):
         vault.store(_requester_key(prepared.body.test), _Kept(prepared.secret, tuple(candidates)))
         for image in (undiagnosed, *(image for image, _ in chosen)):
@@ -218,6 +220,7 @@ def answer_test(
     """
     secret = vault.load(_service_key(test.test), ServiceSecret)
     if secret is None:
+        _check_sizes([blobs.size(case) for case in test.cases])
         encrypted = [blobs.get(case) for case in test.cases]
         keys = open_images(key, view.chain, test, sealed_keys(view, test.test) or b"", encrypted)
         cases = [image_of(keys, view.chain, test.test, at, blob) for at, blob in enumerate(encrypted)]
@@ -244,6 +247,17 @@ def verdict_of(view: StateView, vault: Vault, test: bytes) -> BlindVerdict:
         raise InvalidInput(f"blind test {test.hex()}: this site has opened none of this id")
     diagnosis = answer_of(found, kept.secret, view.chain, kept.candidates)
     return BlindVerdict(diagnosis is not None, diagnosis)
+
+
+def _put_all(blobs: BlobStore, cases: Sequence[bytes]) -> None:
+    _check_sizes([len(case) for case in cases])
+    for case in cases:
+        blobs.put(case)
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if max(sizes) > _LARGEST_CASE or sum(sizes) > _LARGEST_TEST:
+        raise InvalidInput("blind test: its cases are larger than a service takes; fewer, or smaller ones")
 
 
 def _requester_key(test: bytes) -> str:

@@ -1,0 +1,102 @@
+"""Pictures as the cases of a blind test: what is sent of one, and what a model of pictures says of it.
+
+What is sent are pixels in one encoding, with nothing beside them. A diagnosis is the picture's class, or the set of
+the classes of its findings; a service says the classes whose score is above its operating point. This module must
+never put a file's name into an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medfed.diagnosis.blind_sides import BlindCase, Diagnosis
+from medfed.errors import InvalidInput
+from medfed.federation.picture_table import load_picture_table
+from medfed.federation.plan import BoxesTarget, PictureFeature, Plan
+from medfed.federation.study import learner_of
+from medfed.federation.targets import read_targets
+from medfed.hospital.blind_labels import diagnosis_named, diagnosis_scored
+from medfed.imaging.picture_file import decode_picture, encode_png, square_of
+from medfed.models.dataset import Dataset
+from medfed.models.parameters import Parameters
+from medfed.models.picture_dataset import PictureDataset, Sample
+
+__all__ = ["diagnose_pictures", "diagnosed_pictures", "picture_case"]
+
+_NO_BOXES: Final = np.empty((0, 4), dtype=np.float64)
+
+
+def picture_case(file: Path) -> BlindCase:
+    """The undiagnosed picture in a PNG or JPEG file: its pixels, and nothing else of the file.
+
+    Raises:
+        InvalidInput: it cannot be read or decoded. Unavailable: Pillow is not installed.
+    """
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"the undiagnosed picture cannot be read: {error.strerror}") from None
+    return _case(decode_picture(data).values)
+
+
+def diagnosed_pictures(plan: Plan, folder: Path) -> list[tuple[BlindCase, Diagnosis]]:
+    """The pictures of an image set whose diagnosis it has.
+
+    Raises:
+        InvalidInput: no image set is there, or it lacks a column of the plan. Unavailable, Tampered: a picture is gone
+            or was changed.
+    """
+    table = load_picture_table(folder)
+    target = plan.data.target
+    if isinstance(target, BoxesTarget):
+        return [
+            (_case(table.images.values(picture)), _findings(target, [one.label for one in picture.findings]))
+            for picture in table.images.pictures
+        ]
+    targets = read_targets(table, target)
+    return [
+        (_case(table.images.values(picture)), diagnosis_named(target, value))
+        for picture, value, usable in zip(table.images.pictures, targets.values, targets.usable, strict=True)
+        if usable
+    ]
+
+
+def diagnose_pictures(
+    plan: Plan, picture: PictureFeature, parameters: Parameters, cases: Sequence[bytes], operating: float
+) -> list[Diagnosis]:
+    """What the model says of each PNG, from somebody who is not trusted.
+
+    Raises:
+        InvalidInput: a case is no picture. Unavailable: torch or Pillow is not installed.
+    """
+    pixels = [decode_picture(case).values for case in cases]
+    learner = learner_of(plan)
+    if isinstance(plan.data.target, BoxesTarget):
+        readers: list[Callable[[], Sample]] = [partial(_sample, values) for values in pixels]
+        counts = np.zeros((len(pixels), len(plan.data.target.classes)), dtype=np.float32)
+        data: Dataset = PictureDataset(np.empty((len(pixels), 0), dtype=np.float32), counts, tuple(readers))
+        scores: NDArray[Any] = learner.answers(parameters, data)
+    else:
+        rows = [square_of(values, picture.side, picture.channels).reshape(-1) for values in pixels]
+        scores = learner.predict(parameters, np.stack(rows))
+    return [diagnosis_scored(plan.data.target, values, operating) for values in scores]
+
+
+def _case(values: NDArray[np.uint8] | NDArray[np.uint16]) -> BlindCase:
+    height, width = values.shape[:2]
+    return BlindCase(encode_png(values), f"{width}x{height} {'RGB' if values.ndim == 3 else values.dtype.name}")
+
+
+def _findings(target: BoxesTarget, labels: Sequence[str]) -> Diagnosis:
+    return tuple(sorted(set(labels) & set(target.classes)))
+
+
+def _sample(values: NDArray[np.uint8] | NDArray[np.uint16]) -> Sample:
+    pixels: NDArray[Any] = values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+    return Sample(pixels, _NO_BOXES, np.empty(0, dtype=np.int64))
