@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         study = medfed.simulate(_plan(names, MODELS[kind], chosen.rounds), tables, progress=False)
         taken = time.perf_counter() - start
         print(f"\n{kind}: {study.model.parameters.flat.size} parameters, {chosen.rounds} rounds, {taken:.0f} s")
-        print(study.comparison())
+        for one in study.comparison():
+            if one.patients == "all":
+                found = one.evaluation.summary()
+                print(f"{one.model:12} " + ", ".join(f"{name} {figure.value:.3f}" for name, figure in found.items()))
 
 
 def _plan(names: Sequence[str], model: ImageModel, rounds: int) -> Plan:
