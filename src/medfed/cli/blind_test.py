@@ -86,10 +86,11 @@ def serve(model: str, ledger: Path, site: Path, operating: float, stop: bool, as
     "--threshold", default="0.7", show_default=True, help="M: the share that must be right, more than which passes."
 )
 @click.option("--hours", type=NumberRange(1e-4, 1000), default=24.0, show_default=True, help="Time for each step.")
+@click.option("--cleared", is_flag=True, help="You have looked: no text in the undiagnosed picture names anybody.")
 @as_json
 def ask(
     diagnosed: Path, undiagnosed: Path, ledger: Path, site: Path, service: str, model: str, columns: str | None,
-    count: int, threshold: str, hours: float, as_json: bool,
+    count: int, threshold: str, hours: float, cleared: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Hide the case in UNDIAGNOSED among cases of DIAGNOSED, and send them to a service.
 
@@ -103,7 +104,7 @@ def ask(
     names = columns.split(",") if columns else None
     with acting_for(site, ledger, passphrase(f"Passphrase of {site}")) as acting:
         digest = _find_model(acting.view, model)
-        material = read_material(acting.site.blobs, digest, diagnosed, undiagnosed, names)
+        material = read_material(acting.site.blobs, digest, diagnosed, undiagnosed, names, cleared=cleared)
         body = ask_service(
             acting.site, acting.view, service, digest, material, count=count, threshold=threshold,
             phase_ms=int(hours * _HOUR_MS),

@@ -40,7 +40,13 @@ class CaseMaterial(NamedTuple):
 
 
 def read_material(
-    blobs: BlobStore, model: Digest, diagnosed: Path, undiagnosed: Path, columns: Sequence[str] | None = None
+    blobs: BlobStore,
+    model: Digest,
+    diagnosed: Path,
+    undiagnosed: Path,
+    columns: Sequence[str] | None = None,
+    *,
+    cleared: bool = False,
 ) -> CaseMaterial:
     """What is in a hospital's files, in the form that the model takes.
 
@@ -51,15 +57,17 @@ def read_material(
             of an image set.
         undiagnosed: a CSV file with one row of the features, or a picture.
         columns: the names of the columns, for files without a header line.
+        cleared: a person has looked at the undiagnosed picture and found no text that names anybody.
 
     Raises:
         InvalidInput: a file does not fit the model, or the model is of a kind that cannot be asked.
-        Unavailable: the model's blob is not here.
+        Unavailable: the model's blob is not here. Refused: `burnt-in-text`: nobody has looked at a picture that may
+            have some.
     """
     plan = decode_model(blobs.get(model)).plan
     candidates = candidates_of(plan.data.target)
     if plan.data.picture is not None:
-        return CaseMaterial(diagnosed_pictures(plan, diagnosed), picture_case(undiagnosed), candidates)
+        return CaseMaterial(diagnosed_pictures(plan, diagnosed), picture_case(undiagnosed, cleared=cleared), candidates)
     names = tuple(columns) if columns else None
     rows = row_cases(plan, read_csv(undiagnosed, columns=names))
     if len(rows) != 1:

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medfed.diagnosis.blind_sides import BlindCase, Diagnosis
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, Refused
 from medfed.federation.picture_table import load_picture_table
 from medfed.federation.plan import BoxesTarget, PictureFeature, Plan
 from medfed.federation.study import learner_of
 from medfed.federation.targets import read_targets
 from medfed.hospital.blind_labels import diagnosis_named, diagnosis_scored
+from medfed.imaging.burnt_in import looks_like_text
 from medfed.imaging.picture_file import decode_picture, encode_png, square_of
+from medfed.imaging.release import check_release
 from medfed.models.dataset import Dataset
 from medfed.models.parameters import Parameters
 from medfed.models.picture_dataset import PictureDataset, Sample
@@ -32,17 +34,23 @@ __all__ = ["diagnose_pictures", "diagnosed_pictures", "picture_case"]
 _NO_BOXES: Final = np.empty((0, 4), dtype=np.float64)
 
 
-def picture_case(file: Path) -> BlindCase:
+def picture_case(file: Path, *, cleared: bool = False) -> BlindCase:
     """The undiagnosed picture in a PNG or JPEG file: its pixels, and nothing else of the file.
 
+    `cleared` says that a person has looked, and that no text in it names anybody.
+
     Raises:
-        InvalidInput: it cannot be read or decoded. Unavailable: Pillow is not installed.
+        InvalidInput: it cannot be read or decoded. Unavailable: Pillow is not installed. Refused: `burnt-in-text`:
+            there may be text in it, and nobody has looked.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise InvalidInput(f"the undiagnosed picture cannot be read: {error.strerror}") from None
-    return _case(decode_picture(data).values)
+    values = decode_picture(data).values
+    if not cleared and looks_like_text(values):
+        raise Refused("burnt-in-text", "the undiagnosed picture may have text burnt in; look at it, then use --cleared")
+    return _case(values)
 
 
 def diagnosed_pictures(plan: Plan, folder: Path) -> list[tuple[BlindCase, Diagnosis]]:
@@ -50,9 +58,10 @@ def diagnosed_pictures(plan: Plan, folder: Path) -> list[tuple[BlindCase, Diagno
 
     Raises:
         InvalidInput: no image set is there, or it lacks a column of the plan. Unavailable, Tampered: a picture is gone
-            or was changed.
+            or was changed. Refused: `burnt-in-text`: see `check_release`.
     """
     table = load_picture_table(folder)
+    check_release(table.images)
     target = plan.data.target
     if isinstance(target, BoxesTarget):
         return [

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from tests.support.picture_study import SHAPES, drawn_set, picture_plan
 from tests.support.pictures import drawn, file_of
 
-from medfed.errors import InvalidInput
+from medfed.errors import InvalidInput, Refused
 from medfed.federation.plan import BoxesTarget, PictureFeature, SurvivalTarget
 from medfed.federation.study import learner_of
 from medfed.hospital import blind_pictures
 from medfed.hospital.blind_labels import candidates_of
 from medfed.hospital.blind_pictures import diagnose_pictures, diagnosed_pictures, picture_case
+from medfed.imaging.importing import import_images, read_unannotated
 from medfed.imaging.picture_file import decode_picture
+from medfed.imaging.release import clear_pictures
 from medfed.models.picture_dataset import PictureDataset
 
 PICTURE = PictureFeature(side=96)
@@ -64,6 +67,26 @@ def test_nothing_but_pixels_of_the_undiagnosed_file_is_sent(tmp_path: Path) -> N
     with pytest.raises(InvalidInput) as error:
         picture_case(tmp_path / "Mr Jones.png")
     assert "Jones" not in str(error.value)
+
+
+def test_pictures_that_may_have_text_are_not_sent_before_a_person_has_looked(tmp_path: Path) -> None:
+    values = np.zeros((80, 300), dtype=np.uint8)
+    image = Image.fromarray(values)
+    ImageDraw.Draw(image).text((20, 30), "DOE JANE 1970", fill=255, font=ImageFont.load_default(16))
+    path = tmp_path / "new.png"
+    path.write_bytes(file_of(np.asarray(image)))
+    with pytest.raises(Refused, match="--cleared") as refused:
+        picture_case(path)
+    assert refused.value.code == "burnt-in-text"
+    assert picture_case(path, cleared=True).kind.startswith("300x80")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.png").write_bytes(path.read_bytes())
+    images = import_images(read_unannotated(source), source, tmp_path / "set")[0]
+    with pytest.raises(Refused, match="imaging clear"):
+        diagnosed_pictures(picture_plan(), images.folder)
+    clear_pictures(images, frozenset(one.file[:16] for one in images.pictures), "A. Radiographer")
+    assert len(diagnosed_pictures(picture_plan(), images.folder)) == 1
 
 
 def test_what_is_no_picture_is_refused_and_a_risk_is_no_diagnosis() -> None:
