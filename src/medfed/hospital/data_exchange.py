@@ -211,8 +211,23 @@ def _is_as_committed(
                 size += len(chunk)
                 take(chunk)
     except (InvalidInput, Tampered):
+        _check_copy(blobs, delivered.blob)
         return False
     return size == dataset.size and equal(state.digest(), dataset.commitment)
+
+
+def _check_copy(blobs: BlobStore, blob: Digest) -> None:
+    """A copy that was damaged here says nothing about what was delivered: nobody is blamed for it.
+
+    Raises:
+        Unavailable: the bytes here are not the blob.
+    """
+    try:
+        with blobs.open_stream(blob) as source:
+            while source.read(_READ):
+                pass
+    except Tampered as damage:
+        raise Unavailable(f"delivery: {damage}; waiting for a good copy") from None
 
 
 def _salted(salt: bytes, path: Path) -> Iterator[bytes]:
