@@ -123,7 +123,7 @@ def test_a_service_that_is_not_good_enough_gives_false_and_nothing_else(consorti
 
 
 def test_both_sides_killed_in_the_middle_go_on_to_one_verdict(consortium: Path) -> None:
-    """Each dies once, at the first effect that is due to it; every effect in turn is in the tests of `hospital`."""
+    """Each dies once, at the first effect that is due to it."""
     offer(consortium)
     test = json.loads(ask(consortium, "--count", "120", "--threshold", "0.62").stdout)["test"]
     service = start_agent(consortium, "hungary")
