@@ -45,7 +45,7 @@ def fork() -> Forked:
     updates: dict[Name, SignedTransaction] = {}
     for name, site in world.sites.items():
         for signed in site.agent.prepare():
-            world.witness.sent(signed)
+            world.witness.sent(signed, site.agent.site)
             if isinstance(signed.transaction.body, SubmitUpdate):
                 updates[name] = signed
     assert set(updates) == set(NAMES)
@@ -83,7 +83,7 @@ def live(forked: Forked, engine: MemoryEngine, agents: dict[Name, Agent]) -> Non
             waiting = agent.prepare()
             for signed in waiting:
                 if signed.transaction.sender != "alpha":
-                    witness.sent(signed)
+                    witness.sent(signed, agent.site)
             agent.settle(engine.submit(*waiting))
             witness.ledger_moved(engine.view())
         forked.world.clock.advance(1_000)

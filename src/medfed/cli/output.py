@@ -96,8 +96,8 @@ def figure(value: Any) -> str:
 def fail(error: MedFedError) -> int:
     """Print an error's one line and return the exit code."""
     lines = str(error).splitlines() or [type(error).__name__]
-    for line in lines:
-        click.echo(f"medfed: {line}", err=True)
+    for line in lines:  # an argument that is no text may be in it
+        click.echo(f"medfed: {line}".encode("utf-8", "backslashreplace").decode(), err=True)
     return error.exit_code
 
 
