@@ -32,8 +32,10 @@ class MemoryFile:
         return f"/proc/self/fd/{self.descriptor}"
 
     def close(self) -> None:
-        """Let go of it."""
-        os.close(self.descriptor)
+        """Let go of it; once more does nothing, since the number may be another file's by then."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
     def __enter__(self) -> Self:
         return self

@@ -35,6 +35,16 @@ def test_it_has_no_name_on_a_disk_and_is_gone_when_closed() -> None:
         Path(path).read_bytes()
 
 
+def test_closing_it_twice_closes_nothing_else() -> None:
+    file = MemoryFile(b"secret")
+    number = file.descriptor
+    file.close()
+    with MemoryFile(b"other") as other:
+        assert other.descriptor == number
+        file.close()
+        assert Path(other.path).read_bytes() == b"other"
+
+
 def test_where_there_are_none_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     with pytest.raises(Unavailable, match="needs Linux"):
