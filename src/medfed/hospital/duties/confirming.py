@@ -38,6 +38,7 @@ from medfed.ledger.transaction import Body
 
 __all__ = [
     "ConfirmProposedSurvivors",
+    "has_to_confirm",
     "may_release",
     "own_seeds",
     "refusal_to_sign",
@@ -57,9 +58,7 @@ class ConfirmProposedSurvivors:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to survivors that have not confirmed."""
-        if not is_masked(study) or current is None or study.phase != "running" or current.phase != "confirm":
-            return ()
-        if me.name not in current.survivors or me.name in current.confirmed:
+        if not is_masked(study) or current is None or not has_to_confirm(study, current, me):
             return ()
         reported = any(reporter == me.name for reporter, _ in current.reports)
         return (Work(self.name, study.study, current.number, current.attempt, "reported" if reported else ""),)
@@ -124,6 +123,12 @@ def own_seeds(site: Site, view: StateView, study: Study, current: Round, known: 
         for name in dropped_of(study, current, site.name)
     )
     return Seeds(known.self_seed, pairs)
+
+
+def has_to_confirm(study: Study, current: Round, me: Me) -> bool:
+    """Whether the round waits for the confirmation of this survivor, in whichever mode."""
+    waits = study.phase == "running" and current.phase == "confirm"
+    return waits and me.name in current.survivors and me.name not in current.confirmed
 
 
 def refusal_to_sign(

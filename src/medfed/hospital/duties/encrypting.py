@@ -19,7 +19,7 @@ from medfed.encoding import Record
 from medfed.errors import Tampered, Unavailable
 from medfed.homomorphic import Layout, encrypt_vector, envelope_size, seal_envelope
 from medfed.hospital.duties.choosing import ChosenUpdate, choose_update, is_update_due
-from medfed.hospital.duties.confirming import refusal_to_sign
+from medfed.hospital.duties.confirming import has_to_confirm, refusal_to_sign
 from medfed.hospital.progress import ChosenVector, Release, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
@@ -136,9 +136,7 @@ class ConfirmEncrypted:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to survivors that have not confirmed."""
-        if not is_encrypted(study) or current is None or study.phase != "running" or current.phase != "confirm":
-            return ()
-        if me.name not in current.survivors or me.name in current.confirmed:
+        if not is_encrypted(study) or current is None or not has_to_confirm(study, current, me):
             return ()
         return (Work(self.name, study.study, current.number, current.attempt),)
 

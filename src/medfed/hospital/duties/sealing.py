@@ -16,7 +16,7 @@ from medfed.crypto import SealingKey
 from medfed.encoding import Record
 from medfed.errors import Tampered, Unavailable
 from medfed.hospital.duties.choosing import choose_update, is_update_due
-from medfed.hospital.duties.confirming import refusal_to_sign
+from medfed.hospital.duties.confirming import has_to_confirm, refusal_to_sign
 from medfed.hospital.duties.joining import PrivateStudyKey
 from medfed.hospital.progress import AggregateDoubt, study_key
 from medfed.hospital.site import Site
@@ -101,9 +101,7 @@ class ConfirmSealedSurvivors:
 
     def due(self, view: StateView, study: Study, current: Round | None, me: Me) -> Sequence[Work]:
         """Due to survivors that have not confirmed."""
-        if not is_sealed(study) or current is None or study.phase != "running" or current.phase != "confirm":
-            return ()
-        if me.name not in current.survivors or me.name in current.confirmed:
+        if not is_sealed(study) or current is None or not has_to_confirm(study, current, me):
             return ()
         return (Work(self.name, study.study, current.number, current.attempt),)
 
