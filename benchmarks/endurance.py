@@ -134,7 +134,7 @@ def sample(nodes: Nodes) -> Sample:
     """All hospitals together, now; MiB and counts."""
     numbers = [number for process in nodes.processes.values() for number in (process.pid, *children(process.pid))]
     memory = sum(resident_kib(number) for number in numbers) / 1024
-    size = sum(path.stat().st_size for path in files_of(nodes.root / "sites")) / (1 << 20)
+    size = sum(size_of(path) for path in files_of(nodes.root / "sites")) / (1 << 20)
     return {
         "memory_mib": round(memory, 1),
         "disk_mib": round(size, 1),
@@ -145,8 +145,16 @@ def sample(nodes: Nodes) -> Sample:
 
 
 def files_of(root: Path) -> list[Path]:
-    """Every file that is still there when it is looked at."""
+    """Every file; one that is written under another name may be gone when it is looked at."""
     return [path for path in root.rglob("*") if path.is_file()]
+
+
+def size_of(path: Path) -> int:
+    """In bytes; none where the file has just got its final name."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def children(process: int) -> list[int]:

@@ -43,6 +43,7 @@ _RANGE: Final = re.compile(r"^bytes=(?P<start>[0-9]{1,15})-\Z")
 _CHUNK: Final = 256 * 1024
 _IDLE_SECONDS: Final = 30.0
 _INTRODUCTION_SECONDS: Final = 15.0
+_LINGER_SECONDS: Final = 2.0
 _MOST_CONNECTIONS: Final = 64
 _MOST_AT_ONCE: Final = 8
 """Requests of one participant that are answered at the same time."""
@@ -203,6 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             rules.begin(sender)
         except Refused as refused:
             self._refuse(_STATUS.get(refused.code, 401), refused.code)
+            self._linger()
             return
         try:
             rules.receiver.receive(sender, digest, start, size, self.rfile.read)
@@ -216,6 +218,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(507, "no-room")
         finally:
             rules.end(sender)
+            self._linger()
+
+    def _linger(self) -> None:
+        """Let a sender that was refused in the middle of a body read why: who closes over unread bytes resets all."""
+        if not self.close_connection:
+            return
+        self.wfile.flush()
+        self.connection.settimeout(_LINGER_SECONDS)
+        end = time.monotonic() + _LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end and self.connection.recv(_CHUNK):
+                pass
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("blob server: " + format, *args)

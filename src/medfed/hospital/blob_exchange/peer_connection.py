@@ -7,6 +7,7 @@ server that has not proven the key it is expected to have.
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import time
@@ -104,11 +105,12 @@ class PeerConnection:
         for name, value in headers.items():
             connection.putheader(name, value)
         connection.endheaders()
-        while data := source.read(_CHUNK):
+        while (data := source.read(_CHUNK)) and not _has_answered(connection.sock):
             connection.send(data)
         response = connection.getresponse()
         response.read(_CHUNK)
         if response.status not in (200, 201):
+            self.close()  # it may not have read all of the body
             code = response.headers.get("medfed-code", "")[:40]
             raise Unavailable(f"{self._peer} answers {response.status} {code} for {path[7:19]}")
 
@@ -181,6 +183,13 @@ def client_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _has_answered(connection: socket.socket) -> bool:
+    """Whether the peer speaks in the middle of a body: it refuses it. The server keeps no other word for later."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _split(address: str) -> tuple[str, int]:
