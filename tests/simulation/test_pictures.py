@@ -47,4 +47,7 @@ def test_a_classifier_learns_classes_of_whole_pictures_at_three_hospitals(tmp_pa
     assert study.metrics()["AUC"].value > 0.9
     assert study.model.predict(sets[PLACES[0]]).shape == (30,)
     study.report(tmp_path / "report.html")
-    assert "<h1>Shapes</h1>" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>Shapes</h1>" in page
+    assert "pictures that no training ever saw" in page
+    assert "patient" not in page

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medfed.cli.options import PATH, as_json, find_study, ledger_option, open_view
+from medfed.cli.options import PATH, NumberRange, as_json, find_study, ledger_option, open_view
 from medfed.cli.output import console, figure, print_json
 from medfed.errors import InvalidInput
 
@@ -39,7 +39,8 @@ def card(file: Path, as_json: bool) -> None:
         click.echo(f"labels    {one_of.labels} of {one_of.queries}, {one_of.mechanism}, {one_of.teachers} voters")
         click.echo(f"privacy   ε {one_of.epsilon:g} at δ {one_of.delta:g} for a {one_of.unit}, whatever the data")
     if one.test is not None:
-        click.echo(f"on {one.test.examples} test patients of all hospitals:")
+        counted = "patients" if found.plan.data.picture is None else "pictures"
+        click.echo(f"on {one.test.examples} test {counted} of all hospitals:")
         for name, value in one.test.summary().items():
             click.echo(f"  {name:18} {figure(value)}")
     click.echo(click.wrap_text(f"limits: {one.limits}", 78, "", "  "))
@@ -52,24 +53,34 @@ def card(file: Path, as_json: bool) -> None:
 @click.option("--output", type=PATH, metavar="CSV", help="Write here instead of to standard output.")
 @as_json
 def predict(file: Path, patients: Path, columns: str | None, output: Path | None, as_json: bool) -> None:
-    """Print what the model says of each row of the CSV file PATIENTS."""
+    """Print what the model says of each row of the CSV file PATIENTS, or of each picture if it is an image set.
+
+    A detector says the best score of each class; `medfed model detect` has its boxes.
+    """
     from medfed.federation.model_file import load_model
-    from medfed.federation.picture_table import read_source
+    from medfed.federation.picture_table import PictureTable, read_source
+    from medfed.federation.plan import BoxesTarget
 
     found = load_model(file)
-    names = tuple(columns.split(",")) if columns else None
-    scores: Any = found.predict(read_source(patients, columns=names))
+    source = read_source(patients, columns=tuple(columns.split(",")) if columns else None)
+    scores: Any = found.predict(source)
     if as_json:
         print_json(scores)
         return
     rows = scores.reshape(len(scores), -1)
     width = rows.shape[1]
-    label = "risk" if found.card.task == "survival" else "probability"
-    header = ["row", label] if width == 1 else ["row", *(f"{label}_{i}" for i in range(width))]
-    text = "".join(
-        f"{','.join(line)}\n"
-        for line in [header, *([str(i + 1), *(f"{value:.6f}" for value in row)] for i, row in enumerate(rows))]
-    )
+    label = {"survival": "risk", "detection": "score"}.get(found.card.task, "probability")
+    header = [label] if width == 1 else [f"{label}_{i}" for i in range(width)]
+    if isinstance(found.plan.data.target, BoxesTarget):
+        header = [f"{label}_{name}" for name in found.plan.data.target.classes]
+    if isinstance(source, PictureTable):
+        lines = [["picture", *header]]
+        names = [picture.file for picture in source.images.pictures]
+    else:
+        lines = [["row", *header]]
+        names = [str(at) for at in range(1, len(rows) + 1)]
+    lines += [[name, *(f"{value:.6f}" for value in row)] for name, row in zip(names, rows, strict=True)]
+    text = "".join(f"{','.join(line)}\n" for line in lines)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -77,6 +88,36 @@ def predict(file: Path, patients: Path, columns: str | None, output: Path | None
         raise InvalidInput(f"{output}: exists; predictions are never written over a file")
     output.write_text(text, encoding="utf-8")
     console().print(f"{output}: {len(rows)} rows")
+
+
+@model.command()
+@click.argument("file", type=PATH)
+@click.argument("pictures", type=PATH)
+@click.argument("output", type=PATH)
+@click.option(
+    "--least", type=NumberRange(0, 1), default=0.3, show_default=True, help="Leave out boxes with a lower score."
+)
+@as_json
+def detect(file: Path, pictures: Path, output: Path, least: float, as_json: bool) -> None:
+    """Write the boxes that a detector finds in the image set PICTURES to the new file OUTPUT, as COCO's results.
+
+    `medfed imaging review --detections` shows them to a person.
+    """
+    from medfed.cli.output import write_private
+    from medfed.federation.model_file import load_model
+    from medfed.federation.picture_boxes import boxes_by_picture
+    from medfed.imaging.detections import write_detections
+    from medfed.imaging.image_set import load_image_set
+
+    images = load_image_set(pictures)
+    found = boxes_by_picture(load_model(file), images, least)
+    write_private(output, write_detections(found, images).decode("ascii"))
+    counts = {label: sum(one.label == label for boxes in found.values() for one in boxes) for label in images.labels}
+    if as_json:
+        print_json({"pictures": len(images.pictures), "boxes": counts})
+        return
+    classes = ", ".join(f"{label} {count}" for label, count in counts.items())
+    click.echo(f"{output}: boxes in {len(images.pictures)} pictures with a score of at least {least:g}; {classes}")
 
 
 @model.command()

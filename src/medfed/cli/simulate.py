@@ -88,7 +88,8 @@ def _print(study: SimulatedStudy) -> None:
     click.echo(f"{study.plan.purpose.title}: {study.study.phase} in {study.seconds:.1f} s")
     examples = study.state.test.examples if study.state.test else 0
     rows = [(name, figure(value)) for name, value in study.metrics().items()]
-    table(f"released model, {examples} test patients of all hospitals", ("figure", "value [95 % interval]"), rows)
+    counted = "patients" if study.plan.data.picture is None else "pictures"
+    table(f"released model, {examples} test {counted} of all hospitals", ("figure", "value [95 % interval]"), rows)
     table("", ("hospital", "points"), [(n, str(p)) for n, p in study.rewards.items()], right=("points",))
     tip = study.ledger.view.tip
     click.echo(f"genesis   {study.ledger.genesis_digest}\nhead      {tip.height}:{tip.block.hex()}")

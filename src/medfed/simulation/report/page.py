@@ -89,29 +89,43 @@ def _lead(study: SimulatedStudy) -> str:
     trained = sum(1 for entry in study.state.history if entry.verdict == "accepted")
     return (
         f"{hospitals} hospitals with {patients:,} usable {_records(study)} trained one model together in {trained} "
-        "rounds. None left its hospital: only sums over the hospitals became known, and no server took part."
+        f"rounds. None left its hospital: {_what_became_known(study)}"
     )
+
+
+def _what_became_known(study: SimulatedStudy) -> str:
+    if study.plan.protection.mode == "sealed":
+        return "updates went sealed to one aggregator, which opened each, and everybody got what it made of all."
+    return "only sums over the hospitals became known, and no server took part."
 
 
 def _records(study: SimulatedStudy) -> str:
     return "patient records" if study.plan.data.picture is None else "pictures"
 
 
+def _counted(study: SimulatedStudy) -> str:
+    """What figures are counted over."""
+    return "patients" if study.plan.data.picture is None else "pictures"
+
+
 def _headline(study: SimulatedStudy) -> str:
     evaluation = study.state.test
     if evaluation is None:
-        return "<section><p>The study counted no test patients.</p></section>"
+        return f"<section><p>The study counted no test {_counted(study)}.</p></section>"
     cards = "".join(
         f"<div><b>{_percent(value)}</b><span>{escape(name)}</span><small>{_interval(value)}</small></div>"
         for name, value in evaluation.summary().items()
         if hasattr(value, "low")
     )
-    words = (
-        "Measured once, at the end, on patients that no training ever saw. In brackets the range in which the figure "
-        "would lie for 95 of 100 such samples of patients."
+    counted = _counted(study)
+    words = f"Measured once, at the end, on {counted} that no training ever saw. "
+    words += (
+        "Average precision comes from summed counts, so no interval is known."
+        if study.plan.task == "detection"
+        else f"In brackets the range in which the figure would lie for 95 of 100 such samples of {counted}."
     )
     return (
-        f"<section><h2>How good is the common model?</h2><p>On {evaluation.examples} test patients of all hospitals. "
+        f"<section><h2>How good is the common model?</h2><p>On {evaluation.examples} test {counted} of all hospitals. "
         f'{words}</p><div class="cards">{cards}</div></section>'
     )
 
@@ -123,7 +137,8 @@ def _comparison(study: SimulatedStudy) -> str:
     metrics = [name for name, value in next(iter(found.values())).summary().items() if hasattr(value, "low")]
     wanted = [name for name in ("accuracy", "balanced accuracy", "AUC") if name in metrics]
     wanted = wanted or [name for name in metrics if name.startswith("AP50")] or metrics[:2]
-    head = "<tr><th>patients of</th><th>own model</th><th>federated</th><th>pooled</th></tr>"
+    counted = _counted(study)
+    head = f"<tr><th>{counted} of</th><th>own model</th><th>federated</th><th>pooled</th></tr>"
     tables: list[str] = []
     for metric in wanted:
         lines = [_row(name, [found[m, name] for m in (name, "federated", "pooled")], metric) for name in names]
@@ -133,9 +148,9 @@ def _comparison(study: SimulatedStudy) -> str:
         lines.append(f'<tr class="all"><th>all hospitals</th><td>{mean}</td>{rest}</tr>')
         tables.append(f"<table><caption>{escape(metric)}</caption>{head}{''.join(lines)}</table>")
     words = (
-        "Each hospital's own model is trained on its patients alone, the pooled one on everybody's records in one "
-        "place, which no hospital would allow. On its own patients a hospital's own model is often about as good; "
-        "what the common model gives is that it holds for the other hospitals' patients too. "
+        f"Each hospital's own model is trained on its {counted} alone, the pooled one on everybody's in one "
+        f"place, which no hospital would allow. On its own {counted} a hospital's own model is often about as good; "
+        f"what the common model gives is that it holds for the other hospitals' {counted} too. "
     )
     if study.plan.task == "detection":
         words += (
@@ -150,16 +165,20 @@ def _comparison(study: SimulatedStudy) -> str:
     return f"<section><h2>Own, federated or pooled?</h2><p>{words}</p>{''.join(tables)}</section>"
 
 
+def _bars_end(study: SimulatedStudy) -> str:
+    return "." if study.plan.task == "detection" else ", bars its 95 % interval."
+
+
 def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
-    history = study.history()
+    history, counted = study.history(), _counted(study)
     curve = [(float(row["round"]), float(row["score"])) for row in history]
     made = [
         _figure(
             "Learning round by round",
             line_chart("validation score by round", [Series("validation", curve)], "round", "score", marks=True),
-            "The common model's score on validation patients of all hospitals at the start of each round.",
+            f"The common model's score on validation {counted} of all hospitals at the start of each round.",
         ),
-        _figure("Each hospital's test patients", _bars(study), "Points are the figure, bars its 95 % interval."),
+        _figure(f"Each hospital's test {counted}", _bars(study), f"Points are the figure{_bars_end(study)}"),
     ]
     evaluation = study.state.test
     if isinstance(evaluation, BinaryEvaluation):
@@ -238,7 +257,8 @@ def _people(study: SimulatedStudy) -> str:
             f"<tr><th>{escape(name)}</th><td>{report.usable}</td><td>{escape(splits)}</td><td>{left}</td>"
             f"<td>{points[name]}</td></tr>"
         )
-    head = "<tr><th>hospital</th><th>records</th><th>divided into</th><th>left out</th><th>points</th></tr>"
+    records = "records" if study.plan.data.picture is None else "pictures"
+    head = f"<tr><th>hospital</th><th>{records}</th><th>divided into</th><th>left out</th><th>points</th></tr>"
     return (
         "<section><h2>Who took part</h2><p>Points are earned for examples behind accepted updates and for agreeing "
         f"with the final result, by the plan's policy.</p><table>{head}{''.join(lines)}</table></section>"
@@ -251,8 +271,8 @@ def _provenance(study: SimulatedStudy, notes: Mapping[str, str]) -> str:
         f"and reveal from the genesis on, and with the {_published(study)} compute the model anew. Ask a hospital for "
         f"the genesis digest over another channel, then run</p>{check_command(study)}"
         f"{provenance_table(study, model=study.model.digest.hex(), **notes)}"
-        "<h2>Limits</h2><p>The model has learned from these hospitals' patients only and must be validated before it "
-        "is used elsewhere. It supports a clinician and never replaces one. "
+        f"<h2>Limits</h2><p>The model has learned from these hospitals' {_counted(study)} only and must be validated "
+        "before it is used elsewhere. It supports a clinician and never replaces one. "
         f"{_about_noise(study)}, and {_who_sees_more(study)}.</p></section>"
     )
 
