@@ -159,8 +159,8 @@ def _comparison(study: SimulatedStudy) -> str:
         )
     else:
         words += (
-            "Where a hospital has hardly any healthy (or ill) patients, accuracy says little: look at balanced "
-            "accuracy and AUC."
+            f"Where a hospital has hardly any {counted} of one class, healthy or ill, accuracy says little: look at "
+            "balanced accuracy and AUC."
         )
     return f"<section><h2>Own, federated or pooled?</h2><p>{words}</p>{''.join(tables)}</section>"
 
@@ -182,7 +182,7 @@ def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
     ]
     evaluation = study.state.test
     if isinstance(evaluation, BinaryEvaluation):
-        made += _binary_charts(evaluation)
+        made += _binary_charts(evaluation, counted)
     if few_records:
         own = Series("own model", [(float(n), a.value, a.low, a.high) for n, a, _ in few_records])
         joint = Series("federated", [(float(n), b.value, b.low, b.high) for n, _, b in few_records])
@@ -203,7 +203,7 @@ def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
     return made
 
 
-def _binary_charts(evaluation: BinaryEvaluation) -> list[str]:
+def _binary_charts(evaluation: BinaryEvaluation, counted: str) -> list[str]:
     negatives = np.asarray(evaluation.negative, dtype=np.int64)
     positives = np.asarray(evaluation.positive, dtype=np.int64)
     roc = [(float(a), float(b)) for a, b in roc_points(negatives, positives)]
@@ -229,7 +229,8 @@ def _binary_charts(evaluation: BinaryEvaluation) -> list[str]:
                 diagonal=True,
                 marks=True,
             ),
-            "Patients grouped by predicted probability; on the dashed line predictions come true as often as they say.",
+            f"{counted.capitalize()} grouped by predicted probability; on the dashed line predictions come true as "
+            "often as they say.",
         ),
     ]
 
