@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -26,6 +25,7 @@ from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest
 from medfed.records.case import Case, Course, CourseStatus, Outcome, Treatment
 from medfed.records.coding import Coding
+from medfed.sqlite_errors import translated
 
 if TYPE_CHECKING:
     from medfed.diagnosis.answer import Answer
@@ -109,19 +109,18 @@ class Decisions:
         """Open `path`, or make it; None keeps everything in memory.
 
         Raises:
-            Unavailable: it cannot be opened. Tampered: it is no log.
+            InvalidInput: it is no log. Unavailable: it cannot be opened. Tampered: it is damaged.
         """
         try:
             if path is not None:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise Unavailable(f"decisions: the log cannot be opened: {error.strerror}") from None
+        with translated("decisions", "log"):
             self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=30.0)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.OperationalError):
-            raise Unavailable("decisions: the log cannot be opened") from None
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
-            raise Tampered("decisions: the file is not a log") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -208,7 +207,7 @@ class Decisions:
 
     def erase(self, patient: str) -> int:
         """Erase what was asked about a patient; how many questions went. The log stays, and holds nothing asked."""
-        with _translated():
+        with translated("decisions", "log"):
             gone = self._db.execute("DELETE FROM asked WHERE patient = ?", (patient,)).rowcount
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return int(gone)
@@ -240,29 +239,32 @@ class Decisions:
         return count, previous
 
     def _append(self, answer: str, time: int, user: str, event: Event, asked: Case | None = None) -> Entry:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            row = self._db.execute("SELECT number, digest FROM entry ORDER BY number DESC LIMIT 1").fetchone()
-            if row is not None and not isinstance(row[1], bytes):
-                raise Tampered("decisions: an entry is damaged")
-            number, previous = (int(row[0]) + 1, row[1]) if row else (1, _START)
-            entry = decode(encode(Entry(number, answer, time, user, event, previous)), Entry)
-            self._db.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", (number, answer, entry.digest, encode(entry)))
-            if asked is not None:
-                self._db.execute("INSERT INTO asked VALUES (?, ?, ?)", (answer, asked.patient, encode(asked)))
-            if isinstance(event, Retained):
-                self._db.execute("DELETE FROM asked WHERE answer = ?", (answer,))
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise Unavailable("decisions: the log cannot be written") from None
-            raise
+        with translated("decisions", "log"):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                entry = self._add(answer, time, user, event, asked)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        return entry
+
+    def _add(self, answer: str, time: int, user: str, event: Event, asked: Case | None) -> Entry:
+        row = self._db.execute("SELECT number, digest FROM entry ORDER BY number DESC LIMIT 1").fetchone()
+        if row is not None and not isinstance(row[1], bytes):
+            raise Tampered("decisions: an entry is damaged")
+        number, previous = (int(row[0]) + 1, row[1]) if row else (1, _START)
+        entry = decode(encode(Entry(number, answer, time, user, event, previous)), Entry)
+        self._db.execute("INSERT INTO entry VALUES (?, ?, ?, ?)", (number, answer, entry.digest, encode(entry)))
+        if asked is not None:
+            self._db.execute("INSERT INTO asked VALUES (?, ?, ?)", (answer, asked.patient, encode(asked)))
+        if isinstance(event, Retained):
+            self._db.execute("DELETE FROM asked WHERE answer = ?", (answer,))
         return entry
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with _translated():
+        with translated("decisions", "log"):
             return self._db.execute(query, values).fetchall()
 
     def _last(self, answer: str, kind: type[Event]) -> Entry | None:
@@ -272,16 +274,3 @@ class Decisions:
     def _need(self, answer: str) -> None:
         if next(self.entries(answer), None) is None:
             raise InvalidInput("answer: no such identifier in this site's log")
-
-
-@contextmanager
-def _translated() -> Generator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "decode" in str(error) or "malformed" in str(error) or "no such" in str(error):
-            raise Tampered("decisions: the log is damaged") from None
-        raise Unavailable(f"decisions: {error}") from None
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        raise Tampered("decisions: the log is damaged") from None

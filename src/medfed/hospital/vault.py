@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from medfed.crypto import Entropy, decrypt, encrypt, encrypt_buffer
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Tampered, Unavailable
+from medfed.sqlite_errors import translated
 
 __all__ = ["Effect", "Vault", "keep_lasting"]
 
@@ -190,20 +191,8 @@ class Vault:
         except InvalidInput:
             raise Tampered(f"{self._path}: vault entry {key} does not decrypt") from None
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except UnicodeDecodeError:
-            raise Tampered(f"{self._path}: the vault is damaged (text that is not UTF-8)") from None
-        except sqlite3.OperationalError as error:
-            if "decode" in str(error) or "malformed" in str(error):
-                raise Tampered(f"{self._path}: the vault is damaged ({error})") from None
-            raise Unavailable(f"{self._path}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            if "not a database" in str(error):
-                raise InvalidInput(f"{self._path}: not a vault (not an SQLite database)") from None
-            raise Tampered(f"{self._path}: the vault is damaged ({error})") from None
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(str(self._path), "vault")
 
 
 def _context(key: str) -> bytes:

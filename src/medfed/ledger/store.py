@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from medfed.encoding import decode, encode
-from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
+from medfed.errors import InvalidInput, Refused, Tampered
 from medfed.identifiers import Digest, Height
 from medfed.ledger.block import Block, Header, Seal
 from medfed.ledger.engine import StateView
 from medfed.ledger.genesis import Genesis, genesis_state
 from medfed.ledger.state import State, Writes
 from medfed.ledger.transition import Receipt, Tip, genesis_tip, tip_after
+from medfed.sqlite_errors import translated
 
 __all__ = ["APPLICATION_ID", "LedgerStore", "reading"]
 
@@ -32,6 +33,7 @@ CREATE TABLE located (id BLOB PRIMARY KEY, height INTEGER NOT NULL, place INTEGE
 CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _BUSY_SECONDS: Final = 30.0
+_FILE: Final = "ledger file"
 
 
 class LedgerStore:
@@ -51,7 +53,7 @@ class LedgerStore:
         """
         if path.exists():
             raise Refused("ledger-exists", f"{path}: a file of this name exists; a ledger is never overwritten")
-        with _translated(path):
+        with translated(path, _FILE):
             connection = _connect(path, "rwc")
             _make_durable(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -73,7 +75,7 @@ class LedgerStore:
         """
         if not path.is_file():
             raise InvalidInput(f"{path}: no ledger file here")
-        with _translated(path):
+        with translated(path, _FILE):
             connection = _connect(path, "ro" if read_only else "rw")
             try:
                 genesis = _read_genesis(connection, path)
@@ -95,24 +97,24 @@ class LedgerStore:
     @contextmanager
     def writing(self) -> Generator[None]:
         """Hold the file's write lock; commit at the end, roll back on any error."""
-        with _translated(self.path), _transaction(self._connection):
+        with translated(self.path, _FILE), _transaction(self._connection):
             yield
 
     @contextmanager
     def reading(self) -> Generator[None]:
         """Read everything inside as it is at one moment, whatever other processes commit meanwhile."""
-        with _translated(self.path), _reading(self._connection):
+        with translated(self.path, _FILE), _reading(self._connection):
             yield
 
     @property
     def replicated(self) -> bool:
         """Whether only consensus adds blocks to this file: then no process may order transactions by itself."""
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             return bool(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def data_version(self) -> int:
         """A number that changes when another process has committed."""
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             return self._connection.execute("PRAGMA data_version").fetchone()[0]
 
     def load_state(self) -> tuple[State, Tip]:
@@ -124,7 +126,7 @@ class LedgerStore:
 
     def tip(self) -> Tip:
         """The stored tip alone, as it was last committed."""
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             row = self._connection.execute("SELECT header FROM block ORDER BY height DESC LIMIT 1").fetchone()
         if row is None:
             return genesis_tip(self.genesis)[1]
@@ -174,7 +176,7 @@ class LedgerStore:
         """
         height = start
         while True:
-            with _translated(self.path):
+            with translated(self.path, _FILE):
                 batch = self._connection.execute(
                     "SELECT height, id, header, seal, transactions, receipts FROM block"
                     " WHERE height >= ? ORDER BY height LIMIT 256",
@@ -190,19 +192,19 @@ class LedgerStore:
         """The stored id of the block at `height`; 0 is the genesis."""
         if height == 0:
             return self.genesis.digest
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             row = self._connection.execute("SELECT id FROM block WHERE height = ?", (height,)).fetchone()
         return None if row is None else row[0]
 
     def index(self) -> dict[Digest, tuple[Height, int]]:
         """Where each transaction is, by its id: height and place."""
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             rows = self._connection.execute("SELECT id, height, place FROM located")
             return {row[0]: (row[1], row[2]) for row in rows}
 
     def receipt(self, transaction: Digest) -> Receipt | None:
         """The receipt of a transaction that is on the ledger."""
-        with _translated(self.path):
+        with translated(self.path, _FILE):
             row = self._connection.execute(
                 "SELECT b.height, l.place, b.receipts FROM located l JOIN block b USING (height) WHERE l.id = ?",
                 (transaction,),
@@ -304,21 +306,3 @@ def _reading(connection: sqlite3.Connection) -> Generator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-
-
-@contextmanager
-def _translated(path: Path) -> Generator[None]:
-    """Say what an SQLite error means for a ledger."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise Tampered(f"{path}: the ledger file is damaged (text that is not UTF-8)") from None
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "malformed" in text or "decode" in text or "no such table" in text or "no such column" in text:
-            raise Tampered(f"{path}: the ledger file is damaged ({text})") from None
-        raise Unavailable(f"{path}: {text}") from None
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error):
-            raise InvalidInput(f"{path}: not a ledger file (not an SQLite database)") from None
-        raise Tampered(f"{path}: the ledger file is damaged ({error})") from None

@@ -36,6 +36,7 @@ from medfed.ledger.genesis import Genesis
 from medfed.ledger.store import LedgerStore, reading
 from medfed.node.node_file import ledger_path, node_directory
 from medfed.node.returning import mark_restored
+from medfed.sqlite_errors import translated
 
 __all__ = ["Backup", "restore_backup", "write_backup"]
 
@@ -73,7 +74,7 @@ def write_backup(site: Path, passphrase: str, output: Path, clock: Clock, entrop
 
     Raises:
         InvalidInput: no site here, or a wrong passphrase. Refused: `file-exists`. Unavailable: a file cannot be read or
-            written, or was changed while it was copied.
+            written, or was changed while it was copied. Tampered: a database of the site is damaged.
     """
     read_public(site)
     keys = load_keystore(key_path(site), passphrase)
@@ -240,7 +241,7 @@ class _Stream(io.RawIOBase):
 def _snapshot(path: Path, scratch: Path) -> Path:
     """A copy of an SQLite file as of one moment, whatever others write meanwhile."""
     copy = scratch / "copy.db"
-    try:
+    with translated(path, "database"):
         source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             target = sqlite3.connect(copy)
@@ -252,8 +253,6 @@ def _snapshot(path: Path, scratch: Path) -> Path:
             source.close()
         if path.name == VAULT_FILE:
             keep_lasting(copy)
-    except sqlite3.Error as error:
-        raise Unavailable(f"{path}: cannot be copied: {error}") from None
     return copy
 
 

@@ -16,13 +16,14 @@ from typing import Any, Final, Literal, NamedTuple
 
 from medfed.crypto import Entropy, hmac_sha256
 from medfed.encoding import decode, encode
-from medfed.errors import InvalidInput, MedFedError, Refused, Tampered, Unavailable
+from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.identifiers import Digest, sha256
 from medfed.records.case import Case, check_case
 from medfed.records.columns import CaseColumns
 from medfed.records.rows import Row, RowReader
 from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import Vocabulary
+from medfed.sqlite_errors import translated
 
 __all__ = ["Library", "LibraryColumns", "Stored"]
 
@@ -67,7 +68,7 @@ class Library:
         """
         if path is not None:
             _make_private(path)
-        with _translated():
+        with translated("library", "case library"):
             target = ":memory:" if path is None else str(path)
             self.connection = sqlite3.connect(target, isolation_level=None, timeout=_BUSY_SECONDS)
             self._prepare(entropy)
@@ -102,7 +103,7 @@ class Library:
         if self._depth:
             yield
             return
-        with _translated():
+        with translated("library", "case library"):
             self.connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
             try:
@@ -161,7 +162,7 @@ class Library:
 
     def cases(self, *, assisted: bool = True) -> Iterator[Case]:
         """Every case in the order of ids; without those that came back through assisted diagnosis on request."""
-        with _translated():
+        with translated("library", "case library"):
             rows = self.connection.execute(
                 "SELECT content FROM patient_case WHERE assisted <= ? ORDER BY id", (int(assisted),)
             )
@@ -223,7 +224,7 @@ class Library:
         return bool(self._rows("SELECT 1 FROM withdrawn WHERE mark = ?", mark))
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with _translated():
+        with translated("library", "case library"):
             return self.connection.execute(query, values).fetchall()
 
     def _mark(self, use: str, text: str) -> bytes:
@@ -252,18 +253,3 @@ def _decode(content: bytes) -> Case:
         return decode(content, Case)
     except InvalidInput:
         raise Tampered("library: a stored case is damaged") from None
-
-
-@contextmanager
-def _translated() -> Generator[None]:
-    """SQLite's errors as ours."""
-    try:
-        yield
-    except MedFedError:
-        raise
-    except sqlite3.OperationalError as error:
-        if "decode" in str(error) or "malformed" in str(error):
-            raise Tampered("library: damaged") from None
-        raise Unavailable(f"library: {error}") from None
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        raise Tampered("library: not a database, or damaged") from None

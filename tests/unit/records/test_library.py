@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from medfed.crypto import seeded_entropy
-from medfed.errors import InvalidInput, Refused, Tampered
+from medfed.errors import InvalidInput, Refused
 from medfed.records.case import Case, Feature, Outcome
 from medfed.records.coding import local_coding
 from medfed.records.draft import draft_vocabulary
@@ -45,7 +45,7 @@ def test_a_file_that_is_no_library_is_said(tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("x" * 5000)
     path.chmod(0o600)
-    with pytest.raises(Tampered):
+    with pytest.raises(InvalidInput, match="not a case library"):
         Library(path, seeded_entropy(b""))
 
 
