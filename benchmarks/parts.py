@@ -13,38 +13,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.blobs import DirectoryBlobs, MemoryBlobs
-from medfed.crypto import SealingKey
+from medfed.demo.stopwatch import CALLS as DEMO_CALLS
 from medfed.demo.stopwatch import Calls, Stopwatch
-from medfed.hospital import aggregation, outbox, progress, vault
-from medfed.hospital.duties import choosing, confirming, joining, keying, revealing, updating
-from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.hospital import vault
+from medfed.hospital.duties import joining
 from medfed.ledger.engines.memory import MemoryEngine
 
 CALLS: Final[Calls] = (
-    (choosing, "contribution", "training"),
-    (choosing, "encode_vector", "encryption"),
-    (updating, "mask_update", "encryption"),
-    (updating, "attempt_seed", "encryption"),
-    (updating, "sha256", "encryption"),
-    (aggregation, "unmask_sum", "encryption"),
-    (aggregation, "decode_sum", "encryption"),
-    (aggregation, "implausible_entries", "encryption"),
-    (confirming, "make_escrow", "encryption"),
-    (confirming, "hkdf_sha256", "encryption"),
-    (confirming, "attempt_seed", "encryption"),
-    (revealing, "open_share", "encryption"),
-    (SealingKey, "generate", "encryption"),
-    (keying, "draw_pair_secret", "encryption"),
-    (keying, "seal_pair_secret", "encryption"),
-    (keying, "open_pair_secret", "encryption"),
-    (progress, "ratchet", "encryption"),
-    (vault, "encrypt", "encryption"),
-    (vault, "encrypt_buffer", "encryption"),
-    (vault, "decrypt", "encryption"),
-    (outbox, "sign", "ledger"),
-    (EmbeddedEngine, "submit", "ledger"),
-    (EmbeddedEngine, "view", "ledger"),
-    (EmbeddedEngine, "block_id", "ledger"),
+    *DEMO_CALLS,
     (MemoryEngine, "submit", "ledger"),
     (MemoryEngine, "view", "ledger"),
     (MemoryEngine, "block_id", "ledger"),

@@ -117,7 +117,7 @@ def _in_process(place: Place, tables: dict[Name, Table], stopwatch: Stopwatch, s
         time.sleep(0.02)
 
     try:
-        with stopwatch.measuring():
+        with stopwatch.measuring(), stopwatch.part("agents"):
             return Scheduler(agents, place.engine, idle, observer=observe).run(place.study)
     finally:
         cipher.close()
@@ -171,7 +171,7 @@ def _finish(
     tampering = tamper_with_copy(place.ledger, max(1, view.tip.height // 2))
     total = time.perf_counter() - started
     named = dict(stopwatch.seconds) if any(stopwatch.seconds.values()) else {}
-    seconds = {**named, "the rest": total - sum(named.values()), "in all": total}
+    seconds = {**named, "before and after": total - sum(named.values()), "in all": total}
     result = DemoResult(study, _bytes_sent(place, ended), _ledger_bytes(place), seconds, few, tampering)
     story.ending(place, result, report=report)
     return result

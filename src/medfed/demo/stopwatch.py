@@ -7,12 +7,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from medfed.hospital import aggregation
-from medfed.hospital.duties import choosing, confirming, sealing, updating
+from medfed.crypto import SealingKey
+from medfed.hospital import aggregation, noisy_update, outbox, progress, vault
+from medfed.hospital.duties import choosing, confirming, encrypting, keying, revealing, sealing, updating
 from medfed.hospital.duties.adding import AddCiphertexts
-from medfed.hospital.duties.aggregating import AggregateUpdates
+from medfed.hospital.duties.aggregating import AggregateUpdates, IssueKeys
 from medfed.hospital.duties.encrypting import SubmitEncryptedUpdate
-from medfed.hospital.duties.opening import OpenSum
+from medfed.hospital.duties.opening import OpenSum, PublishKey
 from medfed.ledger.engines.embedded import EmbeddedEngine
 
 __all__ = ["CALLS", "Calls", "Stopwatch"]
@@ -24,19 +25,42 @@ Calls = Sequence[tuple[Any, str, str]]
 CALLS: Final[Calls] = (
     (choosing, "contribution", "training"),
     (choosing, "encode_vector", "encryption"),
+    (noisy_update, "encode_vector", "encryption"),
     (updating, "mask_update", "encryption"),
+    (updating, "attempt_seed", "encryption"),
+    (updating, "sha256", "encryption"),
+    (aggregation, "unmask_sum", "encryption"),
+    (aggregation, "decode_sum", "encryption"),
+    (aggregation, "implausible_entries", "encryption"),
+    (confirming, "make_escrow", "encryption"),
+    (confirming, "hkdf_sha256", "encryption"),
+    (confirming, "attempt_seed", "encryption"),
+    (revealing, "open_share", "encryption"),
+    (SealingKey, "generate", "encryption"),
+    (keying, "draw_pair_secret", "encryption"),
+    (keying, "seal_pair_secret", "encryption"),
+    (keying, "open_pair_secret", "encryption"),
+    (progress, "ratchet", "encryption"),
+    (vault, "encrypt", "encryption"),
+    (vault, "encrypt_buffer", "encryption"),
+    (vault, "decrypt", "encryption"),
+    (PublishKey, "perform", "encryption"),
     (SubmitEncryptedUpdate, "_encrypted", "encryption"),
+    (encrypting, "seal", "encryption"),
     (AddCiphertexts, "perform", "encryption"),
     (OpenSum, "perform", "encryption"),
+    (IssueKeys, "perform", "encryption"),
+    (sealing, "open_session_key", "encryption"),
+    (sealing, "update_commitment", "encryption"),
     (sealing, "seal_update", "encryption"),
     (AggregateUpdates, "perform", "encryption"),
-    (aggregation, "unmask_sum", "encryption"),
-    (confirming, "make_escrow", "encryption"),
+    (outbox, "sign", "ledger"),
     (EmbeddedEngine, "submit", "ledger"),
     (EmbeddedEngine, "view", "ledger"),
+    (EmbeddedEngine, "block_id", "ledger"),
 )
-"""Training with statistics and evaluation; masking and escrow, encrypting, adding and opening, or sealing and
-aggregating; the engine."""
+"""Training with statistics and evaluation; everything cryptographic, the vaults' encryption too, in every protection
+mode; the engine and the signatures on what is sent to it."""
 
 
 class Stopwatch:
@@ -69,7 +93,7 @@ class Stopwatch:
             yield
         finally:
             spent = self._clock() - start
-            self.seconds[name] += spent - self._inner
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._inner
             self._inner = outer + spent
 
     def _timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:

@@ -138,6 +138,10 @@ class Story:
             self.say(f"{name:12} {points:5} points, {result.bytes_sent[name]:>8,} bytes of {how} updates")
         self.say(f"ledger       {tip.height} blocks, {result.ledger_bytes:,} bytes of transactions")
         self.say("seconds      " + ", ".join(f"{part} {spent:.2f}" for part, spent in result.seconds.items()))
+        if "agents" in result.seconds:
+            parts = {part: result.seconds[part] for part in ("training", "encryption", "ledger", "agents")}
+            share = (parts["ledger"] + parts["encryption"]) / sum(parts.values())
+            self.say(f"             ledger and encryption are {share:.0%} of the study's time by the clock")
         self.title("Anyone can check it")
         self.say(f"ledger head  {tip.height}:{tip.block.hex()}")
         program = "medfed" if shutil.which("medfed") else sys.argv[0]
