@@ -38,8 +38,7 @@ from medfed.ledger.contracts.ciphertexts import (
     ciphertext_context,
     decryption,
 )
-from medfed.ledger.contracts.rounds import Round, round_record
-from medfed.ledger.contracts.studies import Study, study_record
+from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.contracts.updates import submission
 from medfed.ledger.engine import StateView
 
@@ -64,41 +63,9 @@ def world(cipher: NativeCipher) -> TestWorld:
     return made
 
 
-def _study(world: TestWorld) -> Study:
-    found = study_record(world.engine.view(), STUDY)
-    assert found is not None
-    return found
-
-
-def _round(world: TestWorld, number: int = 0) -> Round:
-    found = round_record(world.engine.view(), STUDY, number)
-    assert found is not None
-    return found
-
-
-def _step_until(world: TestWorld, reached: Callable[[Study], bool], without: tuple[Name, ...] = ()) -> None:
-    for _ in range(400):
-        moved = 0
-        for name, agent in world.agents.items():
-            if reached(_study(world)):
-                return
-            if name not in without:
-                moved += agent.step()
-        if not moved:
-            world.clock.now_ms += 2_000
-    raise AssertionError(f"still {_study(world).phase}")
-
-
-def _in_phase(world: TestWorld, phase: str, number: int = 0) -> Callable[[Study], bool]:
-    def reached(study: Study) -> bool:
-        return study.next_round > number and _round(world, number).phase == phase
-
-    return reached
-
-
 def _layout(world: TestWorld, number: int = 0) -> Layout:
     plan = plan_of(world.engine.view(), STUDY)
-    return Layout(4, round_manifest(plan, _round(world, number).kind).length)
+    return Layout(4, round_manifest(plan, world.round(number).kind).length)
 
 
 def _attempt(world: TestWorld, name: Name, number: int = 0) -> EncryptedAttempt:
@@ -120,9 +87,8 @@ def test_a_key_holder_that_asks_for_one_hospitals_ciphertext_gets_an_envelope_th
     world: TestWorld,
 ) -> None:
     """It has every blob, everything on the ledger, its sealing key and the secret key."""
-    _step_until(
-        world,
-        _in_phase(world, "decrypt"),
+    world.step_until(
+        world.in_phase("decrypt"),
     )
     view, site, layout = world.engine.view(), world.agents[KEEPER].site, _layout(world)
     for name in NAMES:
@@ -134,7 +100,7 @@ def test_a_key_holder_that_asks_for_one_hospitals_ciphertext_gets_an_envelope_th
         guesses = [confirmed.key, confirmed.seed, confirmed.ciphertexts, bytes(32)]
         for sealed in (*(entry.sealed for entry in confirmed.sealed_keys), confirmed.sealed_seed):
             for purpose in (f"key/{ADDER}", f"key/{KEEPER}", f"seed/{KEEPER}"):
-                key = encrypting.key_in_use(view, _study(world))
+                key = encrypting.key_in_use(view, world.study)
                 context = ciphertext_context(purpose, view.chain, STUDY, 0, 0, key, name)
                 try:
                     guesses.append(site.keys.sealing_key.open(sealed, context))
@@ -150,13 +116,13 @@ def test_a_key_holder_that_asks_for_one_hospitals_ciphertext_gets_an_envelope_th
 def test_the_key_holder_and_an_aggregator_together_do_open_one_hospitals_update(world: TestWorld) -> None:
     """The assumption, shown: this is why the plan names both, and why hospitals are told so before they approve."""
     seen: dict[str, bytes] = {}
-    _step_until(world, _in_phase(world, "sum"), without=(ADDER,))
+    world.step_until(world.in_phase("sum"), without=(ADDER,))
     view, layout = world.engine.view(), _layout(world)
     confirmed = ciphertext_confirmation(view, STUDY, 0, 0, "alpha")
     submitted = submission(view, STUDY, 0, 0, "alpha")
     assert confirmed is not None
     assert submitted is not None
-    key = encrypting.key_in_use(view, _study(world))
+    key = encrypting.key_in_use(view, world.study)
     adder = world.agents[ADDER].site.keys.sealing_key
     context = ciphertext_context(f"key/{ADDER}", view.chain, STUDY, 0, 0, key, "alpha")
     blob_key = adder.open(confirmed.sealed_keys[0].sealed, context)
@@ -170,7 +136,7 @@ def test_the_key_holder_and_an_aggregator_together_do_open_one_hospitals_update(
 
 
 def test_a_key_holder_opens_one_sum_a_round_whatever_histories_it_is_shown(world: TestWorld) -> None:
-    _step_until(world, _in_phase(world, "decrypt"))
+    world.step_until(world.in_phase("decrypt"))
     site, view = world.agents[KEEPER].site, world.engine.view()
     work = Work("open-sum", STUDY, 0, 0)
     with site.vault.transaction("test"):
@@ -211,9 +177,9 @@ def test_an_aggregators_wrong_sum_is_refused_by_the_key_holder_and_nothing_becom
         return add_ciphertexts(layout, [io.BytesIO(part) for part in LIES[lie](_all(readers))])
 
     monkeypatch.setattr(adding, "add_ciphertexts", lying)
-    _step_until(world, lambda study: study.phase == "paused")
-    assert _study(world).pause_code == "sum-refused"
-    assert _round(world).phase == "unreleased"
+    world.step_until(lambda study: study.phase == "paused")
+    assert world.study.pause_code == "sum-refused"
+    assert world.round().phase == "unreleased"
     assert decryption(world.engine.view(), STUDY, 0, 0) is None
 
 
@@ -264,8 +230,8 @@ def test_a_sum_that_asks_for_the_secret_key_is_refused(cipher: NativeCipher) -> 
 
 def test_an_aggregator_reads_no_update_without_the_secret_key(world: TestWorld, cipher: NativeCipher) -> None:
     """What it opens are ciphertexts that look like any numbers below the modulus; a key of its own decrypts nothing."""
-    _step_until(world, _in_phase(world, "sum"), without=(ADDER,))
-    study, current = _study(world), _round(world)
+    world.step_until(world.in_phase("sum"), without=(ADDER,))
+    study, current = world.study, world.round()
     opening = adding._Opening(world.agents[ADDER].site, world.engine.view(), study, current, _layout(world).length)
     with opening._reading("alpha") as reader:
         data = b"".join(_all([reader]))
@@ -293,8 +259,8 @@ def test_malformed_ciphertexts_leave_their_hospital_out_and_the_study_goes_on(
 
     monkeypatch.setattr(encrypting, "encrypt_vector", garbage)
     assert world.run().phase == "completed"
-    assert _round(world).attempt == 1
-    assert _round(world).survivors == ("alpha", "delta", "gamma")
+    assert world.round().attempt == 1
+    assert world.round().survivors == ("alpha", "delta", "gamma")
 
 
 def test_another_hospitals_envelope_under_ones_own_name_is_reported(
@@ -317,7 +283,7 @@ def test_another_hospitals_envelope_under_ones_own_name_is_reported(
 
     monkeypatch.setattr(SubmitEncryptedUpdate, "perform", copying)
     assert world.run().phase == "completed"
-    assert _round(world).survivors == ("alpha", "delta", "gamma")
+    assert world.round().survivors == ("alpha", "delta", "gamma")
 
 
 def test_a_ciphertext_under_another_key_makes_a_sum_that_is_refused(
@@ -330,8 +296,8 @@ def test_a_ciphertext_under_another_key_makes_a_sum_that_is_refused(
         return honest(cipher, other if mine == 2 else public, layout, vector, mine, seed)
 
     monkeypatch.setattr(encrypting, "encrypt_vector", elsewhere)
-    _step_until(world, lambda study: study.phase == "paused")
-    assert _study(world).pause_code == "sum-refused"
+    world.step_until(lambda study: study.phase == "paused")
+    assert world.study.pause_code == "sum-refused"
     assert decryption(world.engine.view(), STUDY, 0, 0) is None
 
 
@@ -350,10 +316,10 @@ def test_a_ciphertext_of_an_earlier_round_makes_a_sum_that_is_refused(
         yield kept.setdefault(0, fresh)
 
     monkeypatch.setattr(encrypting, "encrypt_vector", replaying)
-    _step_until(world, lambda study: study.phase == "paused")
-    assert _study(world).pause_code == "sum-refused"
-    assert _round(world, 0).phase == "released"
-    assert _round(world, 1).phase == "unreleased"
+    world.step_until(lambda study: study.phase == "paused")
+    assert world.study.pause_code == "sum-refused"
+    assert world.round(0).phase == "released"
+    assert world.round(1).phase == "unreleased"
 
 
 def test_a_hospital_that_seals_the_key_holder_another_seed_is_named(
@@ -371,9 +337,9 @@ def test_a_hospital_that_seals_the_key_holder_another_seed_is_named(
         return honest(view, found, known, place)
 
     monkeypatch.setattr(encrypting, "_sealed_seed", wrong)
-    _step_until(world, lambda study: study.phase == "paused")
+    world.step_until(lambda study: study.phase == "paused")
     assert spoilt
-    assert _study(world).pause_code == "sum-refused"
+    assert world.study.pause_code == "sum-refused"
     bodies = [
         signed.transaction.body
         for block in world.engine.blocks()

@@ -23,8 +23,8 @@ from medfed.hospital.progress import study_key
 from medfed.hospital.work import Work
 from medfed.identifiers import Name
 from medfed.ledger.contracts.aggregates import ReportUpdates, disputes, session_keys
-from medfed.ledger.contracts.rounds import Round, round_record
-from medfed.ledger.contracts.studies import SealedSecret, Study, study_record
+from medfed.ledger.contracts.rounds import Round
+from medfed.ledger.contracts.studies import SealedSecret
 from medfed.ledger.contracts.updates import submission
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import SignedTransaction
@@ -36,38 +36,6 @@ def world() -> TestWorld:
     made = TestWorld.build(sealed_plan())
     made.propose()
     return made
-
-
-def _study(world: TestWorld) -> Study:
-    found = study_record(world.engine.view(), STUDY)
-    assert found is not None
-    return found
-
-
-def _round(world: TestWorld, number: int = 0) -> Round:
-    found = round_record(world.engine.view(), STUDY, number)
-    assert found is not None
-    return found
-
-
-def _step_until(world: TestWorld, reached: Callable[[Study], bool], without: tuple[Name, ...] = ()) -> None:
-    for _ in range(400):
-        moved = 0
-        for name, agent in world.agents.items():
-            if reached(_study(world)):
-                return
-            if name not in without:
-                moved += agent.step()
-        if not moved:
-            world.clock.now_ms += 2_000
-    raise AssertionError(f"still {_study(world).phase}")
-
-
-def _in_phase(world: TestWorld, phase: str, number: int = 0) -> Callable[[Study], bool]:
-    def reached(study: Study) -> bool:
-        return study.next_round > number and _round(world, number).phase == phase
-
-    return reached
 
 
 def _reported(world: TestWorld) -> list[tuple[Name, str]]:
@@ -91,7 +59,7 @@ def _session_keys(world: TestWorld) -> dict[Name, bytes]:
 
 def test_nobody_but_the_aggregator_opens_an_update_not_even_with_a_session_key_of_its_own(world: TestWorld) -> None:
     """Beta has every blob, everything on the ledger, its own session key and the private study key."""
-    _step_until(world, _in_phase(world, "confirm"))
+    world.step_until(world.in_phase("confirm"))
     view, length = world.engine.view(), round_manifest(plan_of(world.engine.view(), STUDY), "statistics").length
     submitted = submission(view, STUDY, 0, 0, "alpha")
     issued = session_keys(view, STUDY)
@@ -113,7 +81,7 @@ def test_a_session_key_meant_for_another_hospital_does_not_open(
     world: TestWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hospital that is shown alpha's sealed key in place of its own, by a lying ledger, gets nothing out of it."""
-    _step_until(world, lambda study: study.phase == "running")
+    world.step_until(lambda study: study.phase == "running")
     view, site = world.engine.view(), world.agents["beta"].site
     issued = session_keys(view, STUDY)
     assert issued is not None
@@ -121,7 +89,7 @@ def test_a_session_key_meant_for_another_hospital_does_not_open(
     swapped = replace(issued, keys=(SealedSecret("beta", alphas),))
     monkeypatch.setattr(sealing, "session_keys", lambda reader, study: swapped)
     with pytest.raises(InvalidInput, match="does not open"):
-        sealing._session_key(site, view, _study(world))
+        sealing._session_key(site, view, world.study)
 
 
 # Hospitals.
@@ -137,7 +105,7 @@ def test_an_update_under_another_hospitals_session_key_leaves_its_sender_out(
 
     monkeypatch.setattr(sealing, "_session_key", other)
     assert world.run().phase == "completed"
-    assert _round(world).survivors == ("alpha", "delta", "gamma")
+    assert world.round().survivors == ("alpha", "delta", "gamma")
     assert ("beta", "does-not-open") in _reported(world)
 
 
@@ -156,7 +124,7 @@ def test_an_update_sealed_for_another_place_leaves_its_sender_out(
 
     monkeypatch.setattr(sealing, "Slot", elsewhere)
     assert world.run().phase == "completed"
-    assert _round(world).survivors == ("alpha", "beta", "delta")
+    assert world.round().survivors == ("alpha", "beta", "delta")
     assert {"gamma"} == {name for name, _ in _reported(world)}
 
 
@@ -194,8 +162,8 @@ def test_a_replayed_update_of_an_earlier_round_leaves_its_sender_out(
 
     _change_update(monkeypatch, "delta", replay)
     assert world.run().phase == "completed"
-    assert _round(world, 1).survivors == NAMES
-    assert _round(world, 2).survivors == ("alpha", "beta", "gamma")
+    assert world.round(1).survivors == NAMES
+    assert world.round(2).survivors == ("alpha", "beta", "gamma")
     assert _reported(world) == [("delta", "does-not-open")]
 
 
@@ -210,7 +178,7 @@ def test_another_hospitals_blob_under_ones_own_name_leaves_its_sender_out(
 
     _change_update(monkeypatch, "beta", copy)
     assert world.run().phase == "completed"
-    assert _round(world).survivors == ("alpha", "delta", "gamma")
+    assert world.round().survivors == ("alpha", "delta", "gamma")
     assert ("beta", "does-not-open") in _reported(world)
 
 
@@ -225,7 +193,7 @@ def test_a_hospital_that_sends_another_plaintext_than_it_committed_to_is_left_ou
 
     _change_update(monkeypatch, "gamma", other)
     assert world.run().phase == "completed"
-    assert _round(world).survivors == ("alpha", "beta", "delta")
+    assert world.round().survivors == ("alpha", "beta", "delta")
     assert ("gamma", "does-not-open") in _reported(world)
 
 
@@ -252,7 +220,7 @@ def test_counts_that_no_honest_hospital_has_leave_their_sender_out(
     monkeypatch.setattr(sealing, "seal_update", inflated)
     assert world.run().phase == "completed"
     assert _reported(world) == [("beta", code)]
-    assert _round(world).survivors == ("alpha", "delta", "gamma")
+    assert world.round().survivors == ("alpha", "delta", "gamma")
 
 
 # The aggregator.
@@ -279,8 +247,8 @@ def test_an_aggregator_that_leaves_a_hospital_out_of_the_statistics_is_seen_by_e
 ) -> None:
     """Fewer examples than the survivors have enrolled with: all reject it alike, and the plan's ranges are taken."""
     _lying(monkeypatch, lambda found, place: found._replace(total=found.total - _vector_of(place, "gamma")), 0)
-    _step_until(world, lambda study: study.phase == "paused")
-    assert _study(world).pause_code == "aggregate-disputed"
+    world.step_until(lambda study: study.phase == "paused")
+    assert world.study.pause_code == "aggregate-disputed"
     state = recompute_state(world.engine.view(), STUDY, world.blobs)
     assert state.standardisation is not None
     ages = state.standardisation.numbers[0]
@@ -292,8 +260,8 @@ def test_an_aggregator_that_leaves_a_hospital_out_silently_is_disputed_by_that_h
 ) -> None:
     """Gamma finds counts below its own: of scores, which all fall together only before the first training round."""
     _lying(monkeypatch, lambda found, place: found._replace(total=found.total - _vector_of(place, "gamma")), 2)
-    _step_until(world, lambda study: study.phase == "paused")
-    assert _study(world).pause_code == "aggregate-disputed"
+    world.step_until(lambda study: study.phase == "paused")
+    assert world.study.pause_code == "aggregate-disputed"
     assert "gamma" in {verdict.hospital for verdict in disputes(world.engine.view(), STUDY, 2)}
 
 
@@ -315,16 +283,16 @@ def test_an_aggregator_that_keeps_the_counts_and_changes_the_model_is_caught_by_
         return found._replace(total=total)
 
     _lying(monkeypatch, without_gamma, 1)
-    _step_until(world, lambda study: study.next_round > 2)
+    world.step_until(lambda study: study.next_round > 2)
     kept = SessionKeyStore(_session_keys(world))
     view, auditor = world.engine.view(), world.agents["alpha"].site
     assert disputes(view, STUDY, 1) == ()
     plan = plan_of(view, STUDY)
     for number, matches in ((0, True), (1, False)):
-        record = _round(world, number)
-        found = opened_aggregate(auditor, view, _study(world), record, kept)
+        record = world.round(number)
+        found = opened_aggregate(auditor, view, world.study, record, kept)
         assert isinstance(found, SealedAggregate)
-        published = unmasked_total(view, _study(world), plan, record, world.blobs)
+        published = unmasked_total(view, world.study, plan, record, world.blobs)
         assert np.array_equal(found.total, published) is matches
 
 
@@ -359,6 +327,6 @@ def test_an_aggregator_that_issues_a_hospital_garbage_stops_that_hospital_only_w
         return (key, sealed[:-1] + bytes([sealed[-1] ^ 1])) if hospital == "gamma" else (key, sealed)
 
     monkeypatch.setattr(aggregating, "issue_session_key", garbage)
-    _step_until(world, lambda study: study.next_round > 1)
-    assert _round(world).survivors == ("alpha", "beta", "delta")
+    world.step_until(lambda study: study.next_round > 1)
+    assert world.round().survivors == ("alpha", "beta", "delta")
     assert any("does not open" in text for text in world.agents["gamma"].problems.values())

@@ -13,15 +13,12 @@ from medfed.errors import InvalidInput
 from medfed.federation.plan import Plan, Protection
 from medfed.homomorphic import NativeCipher, is_available
 from medfed.homomorphic.parameters import PARAMETERS
-from medfed.hospital.aggregation import plan_of, recompute_state, unmasked_total
+from medfed.hospital.aggregation import plan_of, recompute_state
 from medfed.hospital.progress import release_keys
 from medfed.identifiers import Name
 from medfed.ledger.contracts.ciphertexts import decryption
 from medfed.ledger.contracts.deadlines import ResumeStudy
 from medfed.ledger.contracts.offices import VoteOnSuccessor, need_offices
-from medfed.ledger.contracts.rounds import Round, round_record
-from medfed.ledger.contracts.studies import study_record
-from medfed.ledger.transaction import Body
 from medfed.ledger.verify import verify_ledger
 from medfed.simulation.api import simulate
 from medfed.simulation.scheduler import Absence, Scheduler
@@ -51,42 +48,6 @@ def _world(cipher: NativeCipher, plan: Plan | None = None, **others: Any) -> Tes
     return world
 
 
-def _rounds(world: TestWorld) -> list[Round]:
-    view = world.engine.view()
-    study = study_record(view, STUDY)
-    assert study is not None
-    found = [round_record(view, STUDY, number) for number in range(study.next_round)]
-    return [record for record in found if record is not None]
-
-
-def _totals(world: TestWorld) -> list[bytes]:
-    view = world.engine.view()
-    study = study_record(view, STUDY)
-    assert study is not None
-    plan = plan_of(view, STUDY)
-    released = [record for record in _rounds(world) if record.phase == "released"]
-    return [unmasked_total(view, study, plan, record, world.blobs).tobytes() for record in released]
-
-
-def _send(world: TestWorld, who: Name, body: Body) -> None:
-    receipt = world.agents[who].send(body)
-    assert receipt.accepted, receipt.message
-
-
-def _step_until_paused(world: TestWorld, *away: Name) -> str:
-    """Step everybody but `away` until the study pauses; returns why."""
-    for _ in range(500):
-        moved = sum(agent.step() for name, agent in world.agents.items() if name not in away)
-        study = study_record(world.engine.view(), STUDY)
-        assert study is not None
-        if study.phase == "paused":
-            return study.pause_code
-        if not moved:
-            world.idle(None)
-            world.clock.now_ms += 5_000
-    raise AssertionError("the study does not pause")
-
-
 @pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "fedadam"])
 def test_every_decrypted_total_is_the_masked_modes_bit_for_bit(cipher: NativeCipher, strategy: Any) -> None:
     from medfed.federation.plan import StrategySettings
@@ -96,8 +57,8 @@ def test_every_decrypted_total_is_the_masked_modes_bit_for_bit(cipher: NativeCip
     masked = TestWorld.build(small_plan(rounds=3, strategy=settings))
     masked.propose()
     assert encrypted.run().phase == masked.run().phase == "completed"
-    assert len(_totals(encrypted)) == 5
-    assert _totals(encrypted) == _totals(masked)
+    assert len(encrypted.totals) == 5
+    assert encrypted.totals == masked.totals
     states = [recompute_state(world.engine.view(), STUDY, world.blobs) for world in (encrypted, masked)]
     assert states[0].digest == states[1].digest
 
@@ -119,14 +80,14 @@ def test_a_dropout_leaves_the_smaller_sum(cipher: NativeCipher) -> None:
     encrypted, masked = _world(cipher), TestWorld.build(small_plan())
     masked.propose()
     assert encrypted.run(away=away).phase == masked.run(away=away).phase == "completed"
-    assert _rounds(encrypted)[1].survivors == ("alpha", "beta", "gamma")
-    assert _totals(encrypted) == _totals(masked)
+    assert encrypted.rounds[1].survivors == ("alpha", "beta", "gamma")
+    assert encrypted.totals == masked.totals
 
 
 def test_a_hospital_that_falls_silent_before_it_confirms_voids_the_attempt_only(cipher: NativeCipher) -> None:
     world = _world(cipher)
     for _ in range(200):
-        current = _rounds(world)[-1:] or [None]
+        current = world.rounds[-1:] or [None]
         silent = current[0] is not None and current[0].number == 1 and current[0].phase == "confirm"
         moved = sum(agent.step() for name, agent in world.agents.items() if not (silent and name == "gamma"))
         if current[0] is not None and current[0].number == 1 and current[0].attempt == 1:
@@ -134,15 +95,15 @@ def test_a_hospital_that_falls_silent_before_it_confirms_voids_the_attempt_only(
         if not moved:
             world.clock.now_ms += 10_000
     assert world.run().phase == "completed"
-    assert _rounds(world)[1].attempt == 1
-    assert _rounds(world)[1].survivors == ("alpha", "beta", "delta")
+    assert world.rounds[1].attempt == 1
+    assert world.rounds[1].survivors == ("alpha", "beta", "delta")
 
 
 def test_an_aggregator_that_is_gone_pauses_the_study_and_its_successor_goes_on(cipher: NativeCipher) -> None:
     world = _world(cipher, others={"second": "aggregator"})
-    assert _step_until_paused(world, ADDER) == "no-ciphertext-sum"
+    assert world.step_until_paused(ADDER) == "no-ciphertext-sum"
     for name in ("alpha", "beta", "gamma"):
-        _send(world, name, VoteOnSuccessor(STUDY, ADDER, "second"))
+        world.send(name, VoteOnSuccessor(STUDY, ADDER, "second"))
     del world.agents[ADDER]
     assert world.run().phase == "completed"
 
@@ -154,27 +115,23 @@ def test_a_key_holder_that_is_gone_pauses_the_study_and_its_successor_goes_on_wi
     for _ in range(100):
         for agent in world.agents.values():
             agent.step()
-        if _rounds(world) and _rounds(world)[-1].number == 1:
+        if world.rounds and world.rounds[-1].number == 1:
             break
-    before = need_offices(world.engine.view(), _study(world)).key
-    assert _step_until_paused(world, KEEPER) == "no-decryption"
+    before = need_offices(world.engine.view(), world.study).key
+    assert world.step_until_paused(KEEPER) == "no-decryption"
     for name in ("alpha", "beta", "gamma"):
-        _send(world, name, VoteOnSuccessor(STUDY, KEEPER, "second"))
+        world.send(name, VoteOnSuccessor(STUDY, KEEPER, "second"))
     del world.agents[KEEPER]
     assert world.run().phase == "completed"
-    assert need_offices(world.engine.view(), _study(world)).key != before
+    assert need_offices(world.engine.view(), world.study).key != before
 
 
 def test_a_key_holder_that_never_comes_pauses_the_study_before_its_first_round(cipher: NativeCipher) -> None:
     world = _world(cipher)
-    assert _step_until_paused(world, KEEPER) == "no-encryption-key"
+    assert world.step_until_paused(KEEPER) == "no-encryption-key"
     for name in ("alpha", "beta", "gamma"):
-        _send(world, name, ResumeStudy(STUDY))
+        world.send(name, ResumeStudy(STUDY))
     assert world.run().phase == "completed"
-
-
-def _study(world: TestWorld) -> Any:
-    return study_record(world.engine.view(), STUDY)
 
 
 @pytest.mark.parametrize("who", [*NAMES, KEEPER, ADDER])
@@ -201,27 +158,27 @@ def test_a_restart_at_any_vault_write_changes_nothing(cipher: NativeCipher, who:
                 agent.step()
             except Stop:
                 world.restart(name)
-        if _study(world).phase == "completed":
+        if world.study.phase == "completed":
             break
         world.clock.now_ms += 600
         world.restart(who)
-    assert _study(world).phase == "completed"
+    assert world.study.phase == "completed"
     masked = TestWorld.build(small_plan())
     masked.propose()
     masked.run()
-    assert _totals(world) == _totals(masked)
+    assert world.totals == masked.totals
 
 
 def test_what_was_decrypted_counts_as_released_in_every_survivors_vault(cipher: NativeCipher) -> None:
     world = _world(cipher)
-    _step_until_paused(world, KEEPER)
+    world.step_until_paused(KEEPER)
     for agent in world.agents.values():
         assert agent.site.vault.keys_under("release/") == []
     for name in ("alpha", "beta", "gamma"):
-        _send(world, name, ResumeStudy(STUDY))
+        world.send(name, ResumeStudy(STUDY))
     for _ in range(200):
-        moved = sum(agent.step() for name, agent in world.agents.items() if name != KEEPER or not _rounds(world))
-        if _rounds(world) and _rounds(world)[-1].phase == "decrypt" and not moved:
+        moved = sum(agent.step() for name, agent in world.agents.items() if name != KEEPER or not world.rounds)
+        if world.rounds and world.rounds[-1].phase == "decrypt" and not moved:
             break
     for name in NAMES:
         site = world.agents[name].site
@@ -259,23 +216,23 @@ def test_a_total_that_is_none_is_a_rejected_aggregate_and_stops_no_agent(cipher:
     for _ in range(400):
         moved = 0
         for name, agent in world.agents.items():
-            current = _rounds(world)[-1] if _rounds(world) else None
+            current = world.rounds[-1] if world.rounds else None
             if name == KEEPER and current is not None and current.phase == "decrypt" and current.number == 1:
                 from medfed.ledger.contracts.ciphertexts import ciphertext_sums
 
                 view = world.engine.view()
                 (digest,) = set(ciphertext_sums(view, STUDY, 1, 0).values())
                 blob = world.blobs.put(b"\0" * 8)
-                _send(world, KEEPER, PublishDecryption(STUDY, 1, 0, digest, blob, 8))
+                world.send(KEEPER, PublishDecryption(STUDY, 1, 0, digest, blob, 8))
                 lied = True
             moved += agent.step()
-        if _study(world).phase == "completed":
+        if world.study.phase == "completed":
             break
         if not moved:
             world.clock.now_ms += 1_000
     assert lied
     assert keeper.site.name == KEEPER
-    assert _study(world).phase == "completed"
+    assert world.study.phase == "completed"
     history = recompute_state(world.engine.view(), STUDY, world.blobs).history
     assert history[0].verdict == "diverged"
 
@@ -312,9 +269,9 @@ def test_a_hospital_without_tenseal_declines_rather_than_falling_silent(
     monkeypatch.setattr(joining, "is_available", lambda: False)
     world.agents["gamma"].step()
     monkeypatch.undo()
-    assert _study(world).declined == ("gamma",)
+    assert world.study.declined == ("gamma",)
     assert world.run().phase == "completed"
-    assert _study(world).roster == ("alpha", "beta", "delta")
+    assert world.study.roster == ("alpha", "beta", "delta")
 
 
 def test_the_schedule_does_not_matter(cipher: NativeCipher) -> None:
@@ -322,7 +279,7 @@ def test_the_schedule_does_not_matter(cipher: NativeCipher) -> None:
     for seed in range(4):
         world = _world(cipher)
         Scheduler(world.agents, world.engine, world.idle, seed=seed).run(STUDY)
-        totals.add(tuple(_totals(world)))
+        totals.add(tuple(world.totals))
     assert len(totals) == 1
 
 

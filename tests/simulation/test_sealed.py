@@ -12,15 +12,12 @@ from tests.support.study import NAMES, STUDY, TestWorld, patients, small_plan
 from medfed.errors import InvalidInput
 from medfed.federation.plan import Plan, StrategySettings
 from medfed.federation.robust import RobustStrategy
-from medfed.hospital.aggregation import plan_of, recompute_state, unmasked_total
+from medfed.hospital.aggregation import plan_of, recompute_state
 from medfed.hospital.duties.aggregating import SessionKeyStore
 from medfed.hospital.progress import study_key
 from medfed.identifiers import Name
 from medfed.ledger.contracts.aggregates import aggregate
 from medfed.ledger.contracts.offices import VoteOnSuccessor, need_offices
-from medfed.ledger.contracts.rounds import Round, round_record
-from medfed.ledger.contracts.studies import Study, study_record
-from medfed.ledger.transaction import Body
 from medfed.ledger.verify import verify_ledger
 from medfed.simulation.api import simulate
 from medfed.simulation.scheduler import Absence, Scheduler
@@ -34,49 +31,14 @@ def _world(plan: Plan | None = None, **others: Any) -> TestWorld:
     return world
 
 
-def _study(world: TestWorld) -> Study:
-    found = study_record(world.engine.view(), STUDY)
-    assert found is not None
-    return found
-
-
-def _rounds(world: TestWorld) -> list[Round]:
-    found = [round_record(world.engine.view(), STUDY, number) for number in range(_study(world).next_round)]
-    return [record for record in found if record is not None]
-
-
-def _totals(world: TestWorld) -> list[bytes]:
-    view, study = world.engine.view(), _study(world)
-    plan = plan_of(view, STUDY)
-    released = [record for record in _rounds(world) if record.phase == "released"]
-    return [unmasked_total(view, study, plan, record, world.blobs).tobytes() for record in released]
-
-
-def _send(world: TestWorld, who: Name, body: Body) -> None:
-    receipt = world.agents[who].send(body)
-    assert receipt.accepted, receipt.message
-
-
-def _step_until_paused(world: TestWorld, *away: Name) -> str:
-    """Step everybody but `away` until the study pauses; returns why."""
-    for _ in range(500):
-        moved = sum(agent.step() for name, agent in world.agents.items() if name not in away)
-        if _study(world).phase == "paused":
-            return _study(world).pause_code
-        if not moved:
-            world.idle(None)
-            world.clock.now_ms += 5_000
-    raise AssertionError("the study does not pause")
-
-
 @pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "fedadam"])
 def test_every_published_total_is_the_masked_modes_bit_for_bit(strategy: Any) -> None:
     settings = StrategySettings(name=strategy, rate=0.5)
     sealed = _world(sealed_plan(rounds=3, strategy=settings))
     masked = _world(small_plan(rounds=3, strategy=settings))
     assert sealed.run().phase == masked.run().phase == "completed"
-    assert len(_totals(sealed)) == 5
-    assert _totals(sealed) == _totals(masked)
+    assert len(sealed.totals) == 5
+    assert sealed.totals == masked.totals
     states = [recompute_state(world.engine.view(), STUDY, world.blobs) for world in (sealed, masked)]
     assert states[0].digest == states[1].digest
     assert not any(agent.problems for agent in sealed.agents.values())
@@ -102,8 +64,8 @@ def test_a_dropout_leaves_the_smaller_sum() -> None:
     away = {"delta": Absence(1, 1)}
     sealed, masked = _world(), _world(small_plan())
     assert sealed.run(away=away).phase == masked.run(away=away).phase == "completed"
-    assert _rounds(sealed)[1].survivors == ("alpha", "beta", "gamma")
-    assert _totals(sealed) == _totals(masked)
+    assert sealed.rounds[1].survivors == ("alpha", "beta", "gamma")
+    assert sealed.totals == masked.totals
 
 
 def test_an_aggregator_that_is_gone_pauses_the_study_and_its_successor_goes_on_with_new_keys() -> None:
@@ -111,19 +73,19 @@ def test_an_aggregator_that_is_gone_pauses_the_study_and_its_successor_goes_on_w
     for _ in range(100):
         for agent in world.agents.values():
             agent.step()
-        if _rounds(world) and _rounds(world)[-1].number == 1:
+        if world.rounds and world.rounds[-1].number == 1:
             break
-    before = need_offices(world.engine.view(), _study(world)).key
-    assert _step_until_paused(world, AGGREGATOR) == "no-aggregate"
+    before = need_offices(world.engine.view(), world.study).key
+    assert world.step_until_paused(AGGREGATOR) == "no-aggregate"
     for name in ("alpha", "beta", "gamma"):
-        _send(world, name, VoteOnSuccessor(STUDY, AGGREGATOR, "second"))
+        world.send(name, VoteOnSuccessor(STUDY, AGGREGATOR, "second"))
     del world.agents[AGGREGATOR]
     assert world.run().phase == "completed"
-    assert need_offices(world.engine.view(), _study(world)).key != before
+    assert need_offices(world.engine.view(), world.study).key != before
 
 
 def test_an_aggregator_that_never_comes_pauses_the_study_before_its_first_round() -> None:
-    assert _step_until_paused(_world(), AGGREGATOR) == "no-session-keys"
+    assert _world().step_until_paused(AGGREGATOR) == "no-session-keys"
 
 
 @pytest.mark.parametrize("who", [*NAMES, AGGREGATOR])
@@ -148,17 +110,17 @@ def test_a_restart_at_any_vault_write_changes_nothing(who: Name) -> None:
                 world.agents[name].step()
             except Stop:
                 world.restart(name)
-        if _study(world).phase == "completed":
+        if world.study.phase == "completed":
             break
         world.clock.now_ms += 600
         try:
             world.restart(who)
         except Stop:
             continue
-    assert _study(world).phase == "completed"
+    assert world.study.phase == "completed"
     masked = _world(small_plan())
     masked.run()
-    assert _totals(world) == _totals(masked)
+    assert world.totals == masked.totals
 
 
 def test_the_aggregator_keeps_no_patients_no_model_and_no_single_update() -> None:
@@ -178,7 +140,7 @@ def test_session_keys_are_forgotten_when_the_study_has_ended() -> None:
     for _ in range(100):
         for agent in world.agents.values():
             agent.step()
-        if _rounds(world):
+        if world.rounds:
             break
     place = study_key(STUDY, "session-keys")
     assert world.vaults[AGGREGATOR].load(place, SessionKeyStore) is not None
@@ -195,7 +157,7 @@ def test_the_schedule_does_not_matter() -> None:
     for seed in range(4):
         world = _world()
         Scheduler(world.agents, world.engine, world.idle, seed=seed).run(STUDY)
-        totals.add(tuple(_totals(world)))
+        totals.add(tuple(world.totals))
     assert len(totals) == 1
 
 
@@ -223,7 +185,7 @@ def test_a_vault_of_a_hospital_restored_from_a_copy_seals_nothing_under_a_key_th
     for _ in range(200):
         for agent in world.agents.values():
             agent.step()
-        if _rounds(world) and "beta" in _rounds(world)[-1].submitted:
+        if world.rounds and "beta" in world.rounds[-1].submitted:
             break
     place = study_key(STUDY, "attempt", 0, 0)
     vault = world.vaults["beta"]
@@ -232,7 +194,7 @@ def test_a_vault_of_a_hospital_restored_from_a_copy_seals_nothing_under_a_key_th
     vault.store("passed", 0)  # as a copy that is behind its own transactions
     world.restart("beta")
     assert world.run().phase == "completed"
-    assert "beta" not in _rounds(world)[0].survivors
+    assert "beta" not in world.rounds[0].survivors
 
 
 def test_a_plan_of_another_protection_is_another_plan() -> None:

@@ -24,14 +24,17 @@ from medfed.federation.plan import (
 from medfed.federation.tables import Table, table_from
 from medfed.homomorphic import Cipher, WorkerCipher
 from medfed.hospital.agent import Agent
+from medfed.hospital.aggregation import plan_of, unmasked_total
 from medfed.hospital.consent import APPROVE_ALL, ConsentPolicy
 from medfed.hospital.vault import Effect, Vault, no_effect
 from medfed.identifiers import Name, StudyId
 from medfed.ledger.contracts.membership import Role
-from medfed.ledger.contracts.studies import Study
+from medfed.ledger.contracts.rounds import Round, round_record
+from medfed.ledger.contracts.studies import Study, study_record
 from medfed.ledger.contracts.terms import Deadlines
 from medfed.ledger.engine import Engine
 from medfed.ledger.engines.memory import MemoryEngine
+from medfed.ledger.transaction import Body
 from medfed.models.settings import LocalTraining, MlpModel
 from medfed.simulation.clock import ManualClock
 from medfed.simulation.consortium import (
@@ -156,3 +159,56 @@ class TestWorld:
 
     def run(self, study: StudyId = STUDY, *, seed: int = 0, away: dict[Name, Absence] | None = None) -> Study:
         return Scheduler(self.agents, self.engine, self.idle, seed=seed, away=away).run(study)
+
+    @property
+    def study(self) -> Study:
+        """Where the study stands."""
+        found = study_record(self.engine.view(), STUDY)
+        assert found is not None
+        return found
+
+    def round(self, number: int = 0) -> Round:
+        """The round of that number."""
+        found = round_record(self.engine.view(), STUDY, number)
+        assert found is not None
+        return found
+
+    @property
+    def rounds(self) -> list[Round]:
+        """Every round that was opened."""
+        return [self.round(number) for number in range(self.study.next_round)]
+
+    @property
+    def totals(self) -> list[bytes]:
+        """The sum of every released round, as everybody computes it."""
+        view, study = self.engine.view(), self.study
+        plan = plan_of(view, STUDY)
+        released = [record for record in self.rounds if record.phase == "released"]
+        return [unmasked_total(view, study, plan, record, self.blobs).tobytes() for record in released]
+
+    def send(self, who: Name, body: Body) -> None:
+        """What a person decides at a site; it must be accepted."""
+        receipt = self.agents[who].send(body)
+        assert receipt.accepted, receipt.message
+
+    def in_phase(self, phase: str, number: int = 0) -> Callable[[Study], bool]:
+        """For `step_until`: whether that round is in `phase`."""
+        return lambda study: study.next_round > number and self.round(number).phase == phase
+
+    def step_until(self, reached: Callable[[Study], bool], without: tuple[Name, ...] = ()) -> None:
+        """Step everybody but `without`, one after another, until the study has `reached` what is wanted."""
+        for _ in range(500):
+            moved = 0
+            for name, agent in self.agents.items():
+                if reached(self.study):
+                    return
+                if name not in without:
+                    moved += agent.step()
+            if not moved:
+                self.clock.now_ms += 2_000
+        raise AssertionError(f"still {self.study.phase}")
+
+    def step_until_paused(self, *away: Name) -> str:
+        """Step everybody but `away` until the study pauses; returns why."""
+        self.step_until(lambda study: study.phase == "paused", away)
+        return self.study.pause_code
