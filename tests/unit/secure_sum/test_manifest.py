@@ -113,3 +113,60 @@ def test_a_sum_that_could_wrap_is_refused_and_the_largest_that_cannot_is_not(kin
 def test_the_number_of_hospitals_is_bounded(hospitals: int) -> None:
     with pytest.raises(InvalidInput, match="hospitals"):
         check_hospitals(MANIFEST, hospitals)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("x" * 200, "fixed", 1, 1.0),
+        ("a", "fixed", 2**28, 1e9),
+        ("a", "fixed", 1, 5e-324),
+        ("a", "count", 1, 1),
+        ("a", "count", 1, 2**32 - 1),
+        ("a", "count", 1, 1, 2),
+        ("a", "count", 1, 2**52 - 1, 2),
+        ("a", "noisy", 1, 1),
+        ("a", "noisy", 1, 2**31 - 1),
+    ],
+)
+def test_an_entry_at_a_limit_is_taken(fields: tuple[Any, ...]) -> None:
+    entry = Entry(*fields)
+    assert (entry.name, entry.bound) == (fields[0], fields[3])
+
+
+def test_a_clip_beyond_a_thousand_million_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"bound above 0, up to 1e\+09"):
+        Entry("a", "fixed", 1, 1e9 + 1)
+
+
+def test_a_manifest_has_up_to_ten_thousand_entries() -> None:
+    entries = tuple(Entry(str(n), "count", 1, 1) for n in range(10_001))
+    assert Manifest(entries[1:]).length == 10_000
+    with pytest.raises(InvalidInput, match="found 10001"):
+        Manifest(entries)
+
+
+def test_a_manifest_has_up_to_two_to_the_28_elements_limbs_counted() -> None:
+    assert Manifest((Entry("a", "count", 2**27, 1, 2),)).length == 2**28
+    with pytest.raises(InvalidInput, match=f"found {2**28 + 1}"):
+        Manifest((Entry("a", "count", 2**27, 1, 2), Entry("b", "count", 1, 1)))
+
+
+def test_the_name_that_stands_twice_is_said() -> None:
+    with pytest.raises(InvalidInput, match="manifest entry b: expected distinct names"):
+        Manifest(tuple(Entry(name, "count", 1, 1) for name in ("a", "b", "c", "b")))
+
+
+@pytest.mark.parametrize(("kind", "most"), [("count", 2**32 - 1), ("noisy", 2**31 - 1)])
+def test_a_sum_may_be_as_large_as_a_word_holds(kind: Any, most: int) -> None:
+    check_hospitals(Manifest((Entry("a", kind, 1, most),)), 1)
+    with pytest.raises(InvalidInput, match="for 2 hospitals"):
+        check_hospitals(Manifest((Entry("a", kind, 1, most),)), 2)
+
+
+def test_only_a_count_is_advised_to_take_two_limbs_and_with_two_no_sum_wraps() -> None:
+    with pytest.raises(InvalidInput, match=r"; a count may take two limbs$"):
+        check_hospitals(Manifest((Entry("a", "count", 1, 2**32 - 1),)), 50)
+    with pytest.raises(InvalidInput, match=r"found 2147483647$"):
+        check_hospitals(Manifest((Entry("a", "noisy", 1, 2**31 - 1),)), 50)
+    check_hospitals(Manifest((Entry("a", "count", 1, 2**52 - 1, 2), Entry("b", "fixed", 1, 1e9))), 50)

@@ -1,156 +1,24 @@
+"""Rules of `ledger.contracts.alignment`: who is asked, who commits to what, and until when."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import pytest
-from tests.support.ledger import FOUR, SECOND, StudyWorld, World, make_terms
+from msgspec.structs import replace
+from tests.support.alignment import ID, STUDY
+from tests.support.alignment_run import COMMIT_MS, STAGE_MS, AlignmentRun
+from tests.support.ledger import FOUR, StudyWorld, World, make_terms
 
-from medfed.crypto import commit
-from medfed.identifiers import Digest, Name, sha256
-from medfed.ledger.contracts.alignment import (
-    Alignment,
-    CommitInputs,
-    DeclineAlignment,
-    OpenAlignment,
-    alignment_of_study,
-    alignment_question,
-    alignment_record,
-    alignments,
-    list_length,
-    list_owner,
-    question_digest,
-)
-from medfed.ledger.contracts.alignment_blinding import (
-    AdvanceAlignment,
-    CompleteAlignment,
-    PublishBlinded,
-    ReportBlinded,
-    blinded,
-    publisher_of,
-)
+from medfed.identifiers import sha256
+from medfed.ledger.contracts.alignment import DeclineAlignment, alignment_of_study
+from medfed.ledger.contracts.alignment_blinding import AdvanceAlignment
 from medfed.ledger.contracts.membership import Leave
-from medfed.ledger.verify import verify_ledger
-
-ID = b"alignment-test-1"
-STUDY = b"a study for test"
-SALT = bytes(32)
-QUESTION = b"question"
-STAGE_MS = 60 * SECOND
-
-
-@dataclass
-class Run:
-    """An alignment that can be driven to any phase; the contract sees digests only, so they are arbitrary."""
-
-    world: World
-    kind: str = "signatures"
-
-    @property
-    def record(self) -> Alignment:
-        found = alignment_record(self.world.view, ID)
-        assert found is not None
-        return found
-
-    def open(self, **changed: object) -> OpenAlignment:
-        fields: dict[str, object] = {
-            "alignment": ID,
-            "study": STUDY,
-            "kind": self.kind,
-            "question": QUESTION,
-            "bound": 100,
-            "least": 2,
-            "invited": FOUR,
-            "commit_ms": STAGE_MS,
-            "stage_ms": STAGE_MS,
-        }
-        return OpenAlignment(**(fields | changed))  # type: ignore[arg-type]
-
-    def blob(self, who: Name, stage: int = 0) -> Digest:
-        return sha256(f"{who} {stage} {self.record.attempt}".encode())
-
-    def commit(self, who: Name, **changed: object) -> CommitInputs:
-        fields: dict[str, object] = {
-            "alignment": ID,
-            "attempt": self.record.attempt,
-            "question": self.record.question,
-            "inputs": sha256(who.encode()),
-            "elements": commit(SALT, self.blob(who)),
-            "length": 16,
-        }
-        return CommitInputs(**(fields | changed))  # type: ignore[arg-type]
-
-    def publish(self, who: Name, **changed: object) -> PublishBlinded:
-        stage = self.record.stage
-        fields: dict[str, object] = {
-            "alignment": ID,
-            "attempt": self.record.attempt,
-            "stage": stage,
-            "blob": self.blob(who, stage),
-            "salt": SALT if stage == 0 else None,
-        }
-        return PublishBlinded(**(fields | changed))  # type: ignore[arg-type]
-
-    def report(self, who: Name, about: Name) -> None:
-        self.world.accept(who, ReportBlinded(ID, self.record.attempt, about))
-
-    def committed(self, names: Iterable[Name] = FOUR) -> Run:
-        for name in names:
-            self.world.accept(name, self.commit(name))
-        return self
-
-    def published(self, names: Iterable[Name] | None = None) -> Run:
-        for name in names or self.record.roster:
-            self.world.accept(name, self.publish(name))
-        return self
-
-    def advance(self) -> None:
-        self.world.clock.now_ms = self.record.deadline_ms + 1
-        self.world.accept("alpha", AdvanceAlignment(ID))
-
-    def complete(self, who: Name, sizes: bytes = b"sizes") -> None:
-        self.world.accept(who, CompleteAlignment(ID, self.record.attempt, sha256(sizes)))
-
-    def to_matching(self) -> Run:
-        while self.record.phase == "blinding":
-            self.published()
-        return self
 
 
 @pytest.fixture
-def run() -> Run:
-    run = Run(World.build(FOUR))
+def run() -> AlignmentRun:
+    run = AlignmentRun(World.build(FOUR))
     run.world.accept("organiser", run.open())
     return run
-
-
-def test_a_run_goes_once_around_the_ring_and_completes_by_majority(run: Run) -> None:
-    assert run.record.phase == "committing"
-    assert alignments(run.world.view) == (ID,)
-    assert alignment_question(run.world.view, ID) == QUESTION
-    assert run.record.question == question_digest("signatures", QUESTION)
-    run.committed().to_matching()
-    assert run.record.stage == len(FOUR) - 1
-    run.complete("alpha")
-    run.complete("beta")
-    assert run.record.phase == "matching"
-    run.complete("delta")
-    assert (run.record.phase, run.record.outcome) == ("completed", sha256(b"sizes"))
-    run.complete("gamma")
-    assert len(run.record.results) == 4
-    verify_ledger(run.world.engine.genesis, run.world.engine.blocks(), run.world.engine.genesis.digest)
-
-
-def test_in_every_stage_everybody_has_one_list_and_over_all_stages_every_list_once(run: Run) -> None:
-    run.committed()
-    for stage in range(4):
-        assert sorted(list_owner(run.record, stage, name) for name in FOUR) == list(FOUR)
-        assert all(list_owner(run.record, stage, publisher_of(run.record, stage, name)) == name for name in FOUR)
-    for name in FOUR:
-        assert list_owner(run.record, 0, name) == name
-        assert sorted(list_owner(run.record, stage, name) for stage in range(4)) == list(FOUR)
-    assert list_length(run.record, "alpha") == 16
-    assert list_length(run.record, "nobody") == 0
 
 
 @pytest.mark.parametrize(
@@ -164,18 +32,18 @@ def test_in_every_stage_everybody_has_one_list_and_over_all_stages_every_list_on
     ],
 )
 def test_terms_that_do_not_hold_together_are_refused(changed: dict[str, object], code: str) -> None:
-    run = Run(World.build(FOUR))
+    run = AlignmentRun(World.build(FOUR))
     assert run.world.refuse("organiser", run.open(**changed)) == code
 
 
 def test_only_those_who_may_propose_open_an_alignment() -> None:
-    run = Run(World.build(FOUR))
+    run = AlignmentRun(World.build(FOUR))
     assert run.world.refuse("auditor", run.open()) == "wrong-role"
     assert run.world.refuse("user", run.open()) == "wrong-role"
     run.world.accept("alpha", run.open())
 
 
-def test_a_study_has_one_run_of_a_kind_until_that_has_ended(run: Run) -> None:
+def test_a_study_has_one_run_of_a_kind_until_that_has_ended(run: AlignmentRun) -> None:
     assert run.world.refuse("organiser", run.open()) == "alignment-exists"
     other = b"alignment-test-2"
     assert run.world.refuse("organiser", run.open(alignment=other)) == "one-run"
@@ -190,14 +58,14 @@ def test_a_study_has_one_run_of_a_kind_until_that_has_ended(run: Run) -> None:
 
 
 def test_a_study_on_the_ledger_aligns_only_whom_it_invites_and_only_while_it_lasts() -> None:
-    run = Run(World.build((*FOUR, "omega")))
+    run = AlignmentRun(World.build((*FOUR, "omega")))
     StudyWorld(run.world, make_terms()).to_running()
     assert run.world.refuse("organiser", run.open(invited=("alpha", "omega"))) == "not-invited"
     run.world.accept("organiser", run.open())
 
 
 def test_who_is_enrolled_is_held_to_its_number_of_examples() -> None:
-    run = Run(World.build(FOUR))
+    run = AlignmentRun(World.build(FOUR))
     study = StudyWorld(run.world, make_terms()).to_running()
     run.world.accept("organiser", run.open(bound=1_000_000))
     examples = max(1, study.terms.min_examples)
@@ -205,12 +73,12 @@ def test_who_is_enrolled_is_held_to_its_number_of_examples() -> None:
     run.world.accept("alpha", run.commit("alpha", length=16))
 
 
-def test_a_list_longer_than_the_bound_is_refused(run: Run) -> None:
+def test_a_list_longer_than_the_bound_is_refused(run: AlignmentRun) -> None:
     assert run.world.refuse("alpha", run.commit("alpha", length=101)) == "list-too-long"
     run.world.accept("alpha", run.commit("alpha", length=100))
 
 
-def test_one_commits_once_and_to_the_question_that_is_asked(run: Run) -> None:
+def test_one_commits_once_and_to_the_question_that_is_asked(run: AlignmentRun) -> None:
     assert run.world.refuse("alpha", run.commit("alpha", question=sha256(b"other"))) == "other-question"
     assert run.world.refuse("organiser", run.commit("organiser")) == "not-on-roster"
     run.world.accept("alpha", run.commit("alpha"))
@@ -219,7 +87,7 @@ def test_one_commits_once_and_to_the_question_that_is_asked(run: Run) -> None:
     assert run.world.refuse("beta", run.commit("beta", attempt=1)) == "wrong-attempt"
 
 
-def test_signatures_go_on_without_who_declines(run: Run) -> None:
+def test_signatures_go_on_without_who_declines(run: AlignmentRun) -> None:
     run.world.accept("delta", DeclineAlignment(ID, "policy"))
     run.committed(("alpha", "beta", "gamma"))
     assert run.record.phase == "blinding"
@@ -227,14 +95,14 @@ def test_signatures_go_on_without_who_declines(run: Run) -> None:
     assert run.record.declined == ("delta",)
 
 
-def test_an_alignment_ends_when_too_few_are_left(run: Run) -> None:
+def test_an_alignment_ends_when_too_few_are_left(run: AlignmentRun) -> None:
     for name in ("alpha", "beta", "delta"):
         run.world.accept(name, DeclineAlignment(ID, "policy"))
     assert (run.record.phase, run.record.code) == ("ended", "too-few-hospitals")
 
 
 def test_one_hospital_without_a_legal_basis_ends_an_alignment_of_patients() -> None:
-    run = Run(World.build(FOUR), "patients")
+    run = AlignmentRun(World.build(FOUR), "patients")
     run.world.accept("organiser", run.open())
     run.world.accept("alpha", run.commit("alpha"))
     run.world.accept("delta", DeclineAlignment(ID, "no-legal-basis"))
@@ -242,96 +110,10 @@ def test_one_hospital_without_a_legal_basis_ends_an_alignment_of_patients() -> N
     assert run.world.refuse("beta", run.commit("beta")) == "wrong-phase"
 
 
-def test_who_is_silent_is_left_out_of_the_next_attempt_and_the_others_commit_anew(run: Run) -> None:
-    run.committed().published()
-    assert run.record.stage == 1
-    run.published(("alpha", "beta", "gamma"))
-    assert run.world.refuse("alpha", AdvanceAlignment(ID)) == "too-early"
-    run.advance()
-    record = run.record
-    assert (record.phase, record.attempt, record.stage, record.roster) == (
-        "committing",
-        1,
-        0,
-        ("alpha", "beta", "gamma"),
-    )
-    assert (record.lengths, record.published, record.reports) == ((), (), ())
-    assert run.world.refuse("delta", run.commit("delta")) == "not-on-roster"
-    run.committed(record.roster).to_matching()
-    assert run.record.phase == "matching"
-    assert blinded(run.world.view, run.record, 2, "alpha") == run.blob("alpha", 2)
-
-
-def test_a_silent_one_in_commitment_is_left_out(run: Run) -> None:
+def test_a_silent_one_in_commitment_is_left_out(run: AlignmentRun) -> None:
     run.committed(("alpha", "beta", "gamma"))
     run.advance()
     assert (run.record.phase, run.record.attempt, run.record.roster) == ("blinding", 0, ("alpha", "beta", "gamma"))
-
-
-def test_an_alignment_with_one_hospital_left_ends(run: Run) -> None:
-    run.committed().published(("alpha",))
-    run.advance()
-    assert (run.record.phase, run.record.code) == ("ended", "too-few-hospitals")
-    assert run.world.refuse("alpha", AdvanceAlignment(ID)) == "wrong-phase"
-
-
-def test_more_than_half_of_the_others_find_one_guilty_and_begin_anew_without_it(run: Run) -> None:
-    run.committed().published()
-    run.report("alpha", "delta")
-    assert run.record.attempt == 0
-    run.report("beta", "delta")
-    assert (run.record.attempt, run.record.roster) == (1, ("alpha", "beta", "gamma"))
-
-
-def test_one_report_that_nobody_shares_costs_the_reporter_its_place_not_the_reported(run: Run) -> None:
-    run.committed().published()
-    run.report("alpha", "delta")
-    run.published(("beta", "delta", "gamma"))
-    run.advance()
-    assert run.record.roster == ("beta", "delta", "gamma")
-
-
-def test_a_report_names_another_hospital_once_that_has_published(run: Run) -> None:
-    run.committed()
-    refuse = run.world.refuse
-    assert refuse("alpha", ReportBlinded(ID, 0, "beta")) == "bad-report"
-    run.published(("beta",))
-    assert refuse("alpha", ReportBlinded(ID, 0, "alpha")) == "bad-report"
-    assert refuse("alpha", ReportBlinded(ID, 0, "nobody")) == "bad-report"
-    run.report("alpha", "beta")
-    assert refuse("alpha", ReportBlinded(ID, 0, "beta")) == "already-reported"
-    assert refuse("organiser", ReportBlinded(ID, 0, "beta")) == "not-on-roster"
-
-
-def test_publishing_out_of_turn_is_refused(run: Run) -> None:
-    run.committed()
-    refuse = run.world.refuse
-    assert refuse("organiser", run.publish("organiser")) == "not-on-roster"
-    assert refuse("alpha", run.publish("alpha", stage=1)) == "wrong-stage"
-    assert refuse("alpha", run.publish("alpha", attempt=1)) == "wrong-attempt"
-    run.published(("alpha",))
-    assert refuse("alpha", run.publish("alpha")) == "already-published"
-    run.published(("beta", "delta", "gamma"))
-    assert refuse("alpha", run.publish("alpha", salt=SALT)) == "no-salt"
-
-
-def test_sizes_that_no_majority_names_end_as_disputed(run: Run) -> None:
-    run.committed().to_matching()
-    for name in FOUR:
-        run.complete(name, name.encode())
-    assert run.record.phase == "matching"
-    assert run.world.refuse("alpha", CompleteAlignment(ID, 0, sha256(b"again"))) == "already-completed"
-    run.advance()
-    assert (run.record.phase, run.record.code) == ("ended", "disputed")
-
-
-def test_who_has_left_the_consortium_is_left_out_of_a_new_attempt(run: Run) -> None:
-    run.committed().published()
-    run.published(("gamma",))
-    run.world.accept("gamma", Leave())
-    run.published(("alpha", "beta"))
-    run.advance()
-    assert run.record.roster == ("alpha", "beta")
 
 
 def test_an_unknown_alignment_is_refused() -> None:
@@ -341,7 +123,120 @@ def test_an_unknown_alignment_is_refused() -> None:
 
 @pytest.mark.parametrize(("least", "goes_on"), [(2, True), (3, True), (4, False)])
 def test_exactly_the_least_number_of_hospitals_is_enough(least: int, goes_on: bool) -> None:
-    run = Run(World.build(FOUR))
+    run = AlignmentRun(World.build(FOUR))
     run.world.accept("organiser", run.open(least=least))
     run.committed(FOUR[:3]).advance()
     assert (run.record.phase, run.record.code) == (("blinding", "") if goes_on else ("ended", "too-few-hospitals"))
+
+
+def test_only_the_invited_have_until_the_deadline_and_not_a_millisecond_less(run: AlignmentRun) -> None:
+    opened = run.world.view.tip.time_ms
+    assert run.record.deadline_ms == opened + COMMIT_MS
+    run.committed(FOUR[:2])
+    run.world.clock.now_ms = opened + COMMIT_MS
+    receipt = run.world.send("alpha", AdvanceAlignment(ID))
+    assert (receipt.code, receipt.message) == ("too-early", "the deadline passes in 0 ms of block time")
+    run.world.clock.now_ms = opened + COMMIT_MS + 1
+    run.world.accept("alpha", AdvanceAlignment(ID))
+    assert (run.record.phase, run.record.roster) == ("blinding", FOUR[:2])
+    assert run.record.deadline_ms == opened + COMMIT_MS + 1 + STAGE_MS
+
+
+def test_too_early_says_how_long_is_left(run: AlignmentRun) -> None:
+    run.world.clock.now_ms = run.record.deadline_ms - 1_234
+    assert run.world.send("alpha", AdvanceAlignment(ID)).message == "the deadline passes in 1234 ms of block time"
+
+
+def test_the_last_commitment_begins_the_first_stage_with_its_own_deadline(run: AlignmentRun) -> None:
+    run.world.clock.now_ms += 7_000
+    run.committed()
+    assert run.record.phase == "blinding"
+    assert run.record.deadline_ms == run.world.clock.now_ms + STAGE_MS
+
+
+@pytest.mark.parametrize(("examples", "most"), [(250, 300), (13, 16), (14, 16), (15, 18), (1, 16)])
+def test_a_list_of_who_is_enrolled_is_at_most_a_fifth_longer_than_its_examples_or_16(examples: int, most: int) -> None:
+    run = AlignmentRun(World.build(FOUR))
+    study = StudyWorld(run.world, replace(make_terms(), min_examples=1)).to_enrolling()
+    run.world.accept("alpha", study.enrolment("alpha", examples))
+    run.world.accept("organiser", run.open(bound=1_000))
+    assert run.world.refuse("alpha", run.commit("alpha", length=most + 1)) == "list-too-long"
+    run.world.accept("alpha", run.commit("alpha", length=most))
+    run.world.accept("beta", run.commit("beta", length=1_000))  # has not enrolled
+
+
+def test_the_bound_holds_for_who_is_enrolled_with_more(run: AlignmentRun) -> None:
+    StudyWorld(run.world, make_terms()).to_running()
+    assert run.world.refuse("alpha", run.commit("alpha", length=101)) == "list-too-long"
+    run.world.accept("alpha", run.commit("alpha", length=100))
+
+
+def test_inputs_are_the_same_in_every_attempt(run: AlignmentRun) -> None:
+    run.committed().published(("alpha", "beta", "delta"))
+    run.advance()
+    assert run.record.attempt == 1
+    assert run.world.refuse("alpha", run.commit("alpha", inputs=sha256(b"others"))) == "inputs-changed"
+    run.committed(("alpha", "beta", "delta"))
+    run.published(("alpha", "beta"))
+    run.advance()
+    assert run.record.attempt == 2
+    assert run.world.refuse("beta", run.commit("beta", inputs=sha256(b"others"))) == "inputs-changed"
+    run.committed(("alpha", "beta"))
+    assert run.record.phase == "blinding"
+
+
+def test_a_study_that_has_ended_is_aligned_for_no_more() -> None:
+    run = AlignmentRun(World.build(FOUR))
+    study = StudyWorld(run.world, make_terms()).to_running().to_agreeing()
+    study.to_completed()
+    assert run.world.refuse("organiser", run.open()) == "wrong-phase"
+    aborted = StudyWorld(run.world, make_terms(), b"an aborted study")
+    run.world.accept("organiser", aborted.proposal())
+    aborted.advance()
+    assert aborted.record.phase == "aborted"
+    assert run.world.refuse("organiser", run.open(study=aborted.study)) == "wrong-phase"
+
+
+def test_a_hospital_that_has_left_is_not_invited() -> None:
+    run = AlignmentRun(World.build(FOUR))
+    run.world.accept("delta", Leave())
+    assert run.world.refuse("organiser", run.open()) == "not-a-hospital"
+    run.world.accept("organiser", run.open(invited=("alpha", "beta")))
+
+
+def test_an_aggregator_opens_an_alignment() -> None:
+    run = AlignmentRun(World.build(FOUR))
+    run.world.accept("server", run.open())
+    assert run.record.opener == "server"
+
+
+def test_a_decline_of_the_last_who_was_awaited_begins_the_blinding(run: AlignmentRun) -> None:
+    run.committed(("alpha", "beta", "gamma"))
+    assert run.record.phase == "committing"
+    run.world.accept("delta", DeclineAlignment(ID, "policy"))
+    assert (run.record.phase, run.record.roster) == ("blinding", ("alpha", "beta", "gamma"))
+
+
+def test_a_decline_that_leaves_the_least_number_waits_for_the_others() -> None:
+    run = AlignmentRun(World.build(FOUR))
+    run.world.accept("organiser", run.open(least=3))
+    run.world.accept("delta", DeclineAlignment(ID, "policy"))
+    assert run.record.phase == "committing"
+    run.world.accept("gamma", DeclineAlignment(ID, "policy"))
+    assert (run.record.phase, run.record.code) == ("ended", "too-few-hospitals")
+
+
+def test_who_is_not_invited_declines_nothing(run: AlignmentRun) -> None:
+    assert run.world.refuse("organiser", DeclineAlignment(ID, "policy")) == "not-on-roster"
+    run.world.accept("delta", DeclineAlignment(ID, "policy"))
+    assert run.world.refuse("delta", DeclineAlignment(ID, "policy")) == "not-on-roster"
+    assert run.world.refuse("delta", run.commit("delta")) == "not-on-roster"
+
+
+def test_a_completed_run_bars_another_of_its_kind(run: AlignmentRun) -> None:
+    run.committed().to_matching()
+    for name in FOUR[:3]:
+        run.complete(name)
+    assert run.record.phase == "completed"
+    assert run.world.refuse("organiser", run.open(alignment=b"alignment-test-2")) == "one-run"
+    run.world.accept("organiser", run.open(alignment=b"alignment-test-2", study=b"of another study"))
