@@ -61,7 +61,6 @@ def _code(world: World, signed: SignedTransaction) -> str:
     try:
         verify_admissible(begin_block(view.state, view.tip), signed, view.chain)
     except Inadmissible as reason:
-        assert str(reason)
         return reason.code
     return ""
 
@@ -225,7 +224,7 @@ def test_an_inadmissible_transaction_in_a_block_is_named_by_its_place(world: Wor
     wires = (good.to_bytes(), late.to_bytes())
     header = replace(header, transactions_root=transition.transactions_root(wires))
     block = Block(header, seal_block(header, key_of("organiser"), 0), wires)
-    with pytest.raises(Tampered, match="^block 1, transaction 1: sequence 5 where 1 is next$"):
+    with pytest.raises(Tampered, match=r"^block 1, transaction 1: sequence 5 where 1 is next$"):
         apply_block(world.engine.genesis, view.state, view.tip, block)
 
 
@@ -281,15 +280,16 @@ def test_work_is_as_much_as_the_policy_asks_for() -> None:
     world = World.build(policy=mined)
     view, signed = world.view, world.sign("alpha", ChangeAddress("host:1"))
     header, taken, _, _ = prepare_block(world.engine.genesis, view.state, view.tip, [signed], START_MS, "organiser")
+    found: set[bool] = set()
     for nonce in range(300):
-        enough = has_work(header.id, nonce, 6)
-        try:
-            apply_block(world.engine.genesis, view.state, view.tip, Block(header, Seal(b"", nonce), taken))
-        except Tampered as error:
-            assert not enough
-            assert str(error) == "block 1: the seal's work does not meet the policy's difficulty"
-        else:
-            assert enough
+        block = Block(header, Seal(b"", nonce), taken)
+        found.add(enough := has_work(header.id, nonce, 6))
+        if enough:
+            apply_block(world.engine.genesis, view.state, view.tip, block)
+            continue
+        with pytest.raises(Tampered, match=r"^block 1: the seal's work does not meet the policy's difficulty"):
+            apply_block(world.engine.genesis, view.state, view.tip, block)
+    assert found == {True, False}
 
 
 # Versions of the rules.
@@ -301,7 +301,7 @@ def test_the_first_block_that_needs_other_rules_is_not_made_and_the_one_before_i
         world.accept(name, VoteOnUpgrade(2, True))
     world.accept("delta", ChangeAddress("host:4"))
     assert world.view.tip.height == 4
-    with pytest.raises(Outdated, match="^block 5 needs rules 2; this program knows up to 1: update it$"):
+    with pytest.raises(Outdated, match=r"^block 5 needs rules 2; this program knows up to 1: update it$"):
         world.accept("delta", ChangeAddress("host:5"))
 
 
