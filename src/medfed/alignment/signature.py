@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta
 
@@ -17,20 +17,12 @@ from medfed.encoding import Record, decode, encode
 from medfed.errors import InvalidInput
 from medfed.records.case import Case, Feature, FeatureKind
 from medfed.records.coding import Coding, ConceptKey
+from medfed.records.taxonomy import Level, cut_key
 
-__all__ = ["Level", "SignatureQuestion", "case_signature", "cut_code", "signatures_of"]
+__all__ = ["SignatureQuestion", "case_signature", "signatures_of"]
 
 _VERSION: Final = 1
 _Bands = Annotated[tuple[float, ...], Meta(max_length=40)]
-
-
-class Level(Record):
-    """How deep the codes of one system are read."""
-
-    system: Annotated[str, Meta(min_length=1, max_length=200)]
-    taxonomy: Literal["path", "icd-10"]
-    """Levels between `|`, or the characters of a code without its dot."""
-    depth: Annotated[int, Meta(ge=1, le=20)]
 
 
 class SignatureQuestion(Record):
@@ -69,13 +61,6 @@ class SignatureQuestion(Record):
         return question
 
 
-def cut_code(code: str, level: Level) -> str:
-    """`code` at the level's depth, or whole where it is not as deep."""
-    if level.taxonomy == "path":
-        return "|".join(part.strip() for part in code.split("|")[: level.depth])
-    return code.replace(".", "").upper()[: level.depth]
-
-
 def case_signature(case: Case, question: SignatureQuestion) -> bytes | None:
     """The signature of a case, or None where it has none of the key concepts, or no age where age counts."""
     levels = {level.system: level for level in question.levels}
@@ -84,7 +69,7 @@ def case_signature(case: Case, question: SignatureQuestion) -> bytes | None:
     for feature in case.features:
         if feature.status != "present" or feature.kind not in question.kinds:
             continue
-        key = _cut(feature.key, levels)
+        key = cut_key(feature.key, levels)
         if not wanted or key in wanted:
             present.add((*key, _coded_value(feature, levels), _severity_band(feature, question.severity_bands)))
     if not present or (question.age_bands and case.age is None):
@@ -94,7 +79,7 @@ def case_signature(case: Case, question: SignatureQuestion) -> bytes | None:
     if question.main_diagnosis:
         if not case.outcome.diagnoses:
             return None
-        diagnosis = _cut(case.outcome.diagnoses[0].key, levels)
+        diagnosis = cut_key(case.outcome.diagnoses[0].key, levels)
     return encode((_VERSION, sorted(present), age, diagnosis))
 
 
@@ -108,14 +93,9 @@ def signatures_of(cases: Iterable[Case], question: SignatureQuestion) -> dict[by
     return dict(found)
 
 
-def _cut(key: ConceptKey, levels: dict[str, Level]) -> ConceptKey:
-    level = levels.get(key[0])
-    return key if level is None else (key[0], cut_code(key[1], level))
-
-
 def _coded_value(feature: Feature, levels: dict[str, Level]) -> str:
     """The coded result, or empty: numbers differ from hospital to hospital."""
-    return "\0".join(_cut(feature.value.key, levels)) if isinstance(feature.value, Coding) else ""
+    return "\0".join(cut_key(feature.value.key, levels)) if isinstance(feature.value, Coding) else ""
 
 
 def _severity_band(feature: Feature, bands: Sequence[int]) -> int:

@@ -144,12 +144,18 @@ def export(site: Path, output: Path, chosen: tuple[str, ...]) -> None:
 @click.argument("site", type=PATH)
 @click.argument("output", type=PATH)
 @click.option("--least", type=click.IntRange(min=1), default=1, help="How many cases must need a word.")
-def vocabulary(site: Path, output: Path, least: int) -> None:
+@click.option(
+    "--level", "levels", type=(str, click.IntRange(1, 20)), multiple=True, metavar="SYSTEM DEPTH",
+    help="Read a system's codes at a level: icd-10 or icd-10-cm (1 chapter, 2 block, 3 category), atc (1 to 5), or the "
+    "URI of a list of paths. May be repeated.",
+)  # fmt: skip
+def vocabulary(site: Path, output: Path, least: int, levels: tuple[tuple[str, int], ...]) -> None:
     """Draft the vocabulary that the cases of SITE need, to the new file OUTPUT: concepts and ranges, no counts."""
     from medfed.records.draft import draft_vocabulary
+    from medfed.records.taxonomy import level_of
 
     with open_library(site) as library:
-        made = draft_vocabulary(library.cases(), least)
+        made = draft_vocabulary(library.cases(), least, levels=[level_of(system, depth) for system, depth in levels])
     if output.exists():
         raise InvalidInput(f"{output}: exists; a vocabulary is never written over a file")
     output.write_bytes(made.encode())

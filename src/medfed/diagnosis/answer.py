@@ -130,10 +130,10 @@ def make_answer(
     hits = index.search(Query(words.row, max(settings.nearest, _CONTRARY_SEARCH)))
     found = _similar(library, held, vocabulary, hits)
     passing = [(one, case) for one, case in found if one.score >= settings.threshold][: settings.nearest]
-    votes = sum_votes(np.array([one.score for one, _ in passing]), [one.diagnoses for one, _ in passing])
+    votes = _votes([one for one, _ in passing], vocabulary)
     diagnoses = combine(votes, network, vocabulary, settings.network_share)
     first = diagnoses[0].diagnosis.key if diagnoses else None
-    contrary = [one for one, _ in found if one.score >= settings.threshold / 2 and not _has(one, first)]
+    contrary = [one for one, _ in found if one.score >= settings.threshold / 2 and not _has(one, first, vocabulary)]
     return Answer(
         identifier, question.digest, time, user, settings, vocabulary.digest, held.revision,
         network.model if network else None, diagnoses[: settings.shown * 2],
@@ -189,8 +189,21 @@ def _similar(
     return made
 
 
-def _has(one: SimilarCase, key: ConceptKey | None) -> bool:
-    return any(coding.key == key for coding in one.diagnoses)
+def _votes(passing: Sequence[SimilarCase], vocabulary: Vocabulary) -> list[tuple[Coding, float]]:
+    """What the cases vote for, in the vocabulary's words: codes below one of its levels count as the one at it."""
+    codings: dict[ConceptKey, Coding] = {}
+    named: list[list[ConceptKey]] = []
+    for one in passing:
+        told = [vocabulary.cut_coding(coding) for coding in one.diagnoses]
+        for coding in told:
+            codings.setdefault(coding.key, coding)
+        named.append(list(dict.fromkeys(coding.key for coding in told)))
+    votes = sum_votes(np.array([one.score for one in passing]), named)
+    return [(codings[key], vote) for key, vote in votes]
+
+
+def _has(one: SimilarCase, key: ConceptKey | None, vocabulary: Vocabulary) -> bool:
+    return any(vocabulary.cut_key(coding.key) == key for coding in one.diagnoses)
 
 
 def _warnings(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from medfed.records.columns import NUMBER_STEPS, CaseColumns, Details, number_step
 from medfed.records.rows import PRESENT, REFUTED, Flag, Row
+from medfed.records.taxonomy import code_levels, shared_levels
 from medfed.records.vocabulary import CodedAttribute, NumberAttribute, SetAttribute
 
 __all__ = [
@@ -77,8 +78,8 @@ def code_similarities(attribute: CodedAttribute, code: int) -> Weights:
     """Similarity of `code` to each value: 1 to itself, else the part of the levels that the two share from the top."""
     if not attribute.taxonomy:
         return (np.arange(len(attribute.values)) == code).astype(np.float64)
-    asked = _levels(attribute, code)
-    return np.array([_shared(asked, _levels(attribute, other)) for other in range(len(attribute.values))])
+    levels = [code_levels(attribute.taxonomy, value.code) for value in attribute.values]
+    return np.array([shared_levels(levels[code], other) for other in levels])
 
 
 def detail_similarity(asked: Flag, told: Details, weights: DetailWeights) -> Weights:
@@ -189,20 +190,3 @@ def _measured(columns: CaseColumns, place: int, value: object, rows: npt.NDArray
     common = (bits & asked).sum(axis=1).astype(np.float64)
     union = (bits | asked).sum(axis=1)
     return np.where(union > 0, common / np.maximum(union, 1), 1.0)
-
-
-def _levels(attribute: CodedAttribute, code: int) -> tuple[str, ...]:
-    text = attribute.values[code].code
-    if attribute.taxonomy == "path":
-        return tuple(part.strip() for part in text.split("|"))
-    plain = text.replace(".", "").upper()
-    return (plain[:1], plain[1:3], *plain[3:])
-
-
-def _shared(first: tuple[str, ...], second: tuple[str, ...]) -> float:
-    common = 0
-    for mine, theirs in zip(first, second, strict=False):
-        if mine != theirs:
-            break
-        common += 1
-    return common / max(len(first), len(second))

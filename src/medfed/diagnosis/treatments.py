@@ -21,14 +21,15 @@ from medfed.encoding import Record
 from medfed.errors import InvalidInput, Refused
 from medfed.records.case import Case, Treatment
 from medfed.records.coding import ATC, Coding, ConceptKey
+from medfed.records.taxonomy import code_levels
 from medfed.records.units import UnitConverter
 
 __all__ = ["LEAST_CASES", "Flags", "Received", "age_band", "parse_treatments", "received_treatments"]
 
 LEAST_CASES: Final = 5
 _BANDS: Final = ((1, "under 1"), (5, "1 to 4"), (12, "5 to 11"), (18, "12 to 17"), (65, "18 to 64"))
-_ATC_CLASS: Final = 4
-"""Characters of an ATC code that name a pharmacological subgroup, such as `J01C`."""
+_ATC_CLASS: Final = 3
+"""Levels of an ATC code down to a pharmacological subgroup, such as `J01C`."""
 
 Known = Literal["yes", "no", "unknown", "does not apply"]
 
@@ -187,8 +188,9 @@ def _is_same_class(concept: str, system: str, drug: Coding) -> bool:
     names = {drug.code.lower(), drug.display.lower()} - {""}
     if concept.lower() in names and system in ("", drug.system):
         return True
-    if drug.system == ATC and system in ("", ATC) and len(concept) >= 3:
-        return drug.code.startswith(concept) or (
-            len(concept) >= _ATC_CLASS and concept[:_ATC_CLASS] == drug.code[:_ATC_CLASS]
-        )
-    return False
+    if drug.system != ATC or system not in ("", ATC):
+        return False
+    told, given = code_levels("atc", concept), code_levels("atc", drug.code)
+    # A subgroup or one above it, but not the first level: an organ system is no allergy.
+    shared = sum(mine == theirs for mine, theirs in zip(told, given, strict=False))
+    return shared >= 2 and (shared == len(told) or shared >= _ATC_CLASS)

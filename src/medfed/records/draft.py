@@ -7,12 +7,14 @@ federated statistics: a draft says what this site records, so it is not shown to
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
+from msgspec import UNSET
 
 from medfed.records.case import Case, FeatureKind
 from medfed.records.coding import Coding, ConceptKey
+from medfed.records.taxonomy import Level, Taxonomy, cut_coding, taxonomy_of
 from medfed.records.vocabulary import (
     AGE,
     SEX,
@@ -35,7 +37,8 @@ _QUANTILES = (0.01, 0.99)
 class _Counts:
     """What the cases say, counted once a case."""
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self.levels = {level.system: level for level in levels}
         self.codings: dict[ConceptKey, Coding] = {}
         self.flags: Counter[tuple[ConceptKey, FeatureKind]] = Counter()
         self.numbers: dict[tuple[ConceptKey, str], list[float]] = defaultdict(list)
@@ -69,9 +72,10 @@ class _Counts:
         self.drugs.update({self._key(treatment.drug) for treatment in case.outcome.treatments})
         for treatment in case.outcome.treatments:
             if treatment.dose is not None and treatment.dose_unit:
-                self.doses[(treatment.drug.key, treatment.dose_unit, treatment.basis)].append(treatment.dose)
+                self.doses[(self._key(treatment.drug), treatment.dose_unit, treatment.basis)].append(treatment.dose)
 
     def _key(self, coding: Coding) -> ConceptKey:
+        coding = cut_coding(coding, self.levels)
         self.codings.setdefault(coding.key, coding)
         return coding.key
 
@@ -82,16 +86,18 @@ def draft_vocabulary(
     sets: Collection[FeatureKind] = (),
     person: bool = True,
     taxonomies: Collection[str] = (),
+    levels: Sequence[Level] = (),
 ) -> Vocabulary:
     """The words that at least `least` cases need.
 
-    Kinds in `sets` become one set attribute each. `person` adds age and sex. Coded attributes of the codes in
-    `taxonomies` compare their values by levels. A concept measured in several units is taken in the most frequent.
+    Kinds in `sets` become one set attribute each. `person` adds age and sex. Coded attributes compare their values by
+    levels where all values are of ICD-10 or ATC, and those of the codes in `taxonomies` as paths. Codes of a system in
+    `levels` are read at its level. A concept measured in several units is taken in the most frequent.
 
     Raises:
-        InvalidInput: there are more words than a vocabulary holds.
+        InvalidInput: there are more words than a vocabulary holds, or a system with two levels.
     """
-    counts = _Counts()
+    counts = _Counts(levels)
     for case in cases:
         counts.add(case, sets)
     attributes: list[Attribute] = []
@@ -115,6 +121,7 @@ def draft_vocabulary(
             _frequent(counts, counts.diagnoses, least),
             _frequent(counts, counts.complications, least),
             drugs,
+            levels=tuple(levels) or UNSET,
         )
     )
 
@@ -141,8 +148,14 @@ def _coded(counts: _Counts, least: int, taxonomies: Collection[str]) -> list[Att
     for key, answers in sorted(counts.answers.items()):
         values = _frequent(counts, answers, least)
         if values:
-            made.append(CodedAttribute(counts.codings[key], values, "path" if key[1] in taxonomies else ""))
+            taxonomy: Taxonomy | None = "path" if key[1] in taxonomies else _common_taxonomy(values)
+            made.append(CodedAttribute(counts.codings[key], values, taxonomy or ""))
     return made
+
+
+def _common_taxonomy(values: Sequence[Coding]) -> Taxonomy | None:
+    first = taxonomy_of(values[0].system)
+    return first if all(taxonomy_of(value.system) == first for value in values) else None
 
 
 def _drug(counts: _Counts, coding: Coding) -> DrugEntry:

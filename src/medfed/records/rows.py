@@ -70,6 +70,7 @@ class RowReader:
         """Without `units`, only numbers that are already in the vocabulary's unit are taken."""
         self._vocabulary = vocabulary
         self._units = units
+        self._cut = vocabulary.cut_key
         self._by_concept: dict[ConceptKey, list[int]] = {}
         self._sets: list[tuple[int, SetAttribute, dict[ConceptKey, int]]] = []
         self._codes: dict[int, dict[ConceptKey, int]] = {}
@@ -89,16 +90,19 @@ class RowReader:
         unknown: dict[ConceptKey, Coding] = {}
         left_out: Counter[str] = Counter()
         features = sorted(case.features, key=_precedence)
+        cut = self._cut
         for feature in features:
             known = False
-            for place in self._by_concept.get(feature.key, ()):
+            key = cut(feature.key)
+            for place in self._by_concept.get(key, ()):
                 known |= self._set_value(values, place, feature, unknown, left_out)
-            if not known and not any(a.kind == feature.kind and feature.key in m for _, a, m in self._sets):
+            if not known and not any(a.kind == feature.kind and key in m for _, a, m in self._sets):
                 unknown[feature.key] = feature.concept
         for place, attribute, members in self._sets:
             mine = [feature for feature in features if feature.kind == attribute.kind]
             if mine:
-                values[place] = frozenset(members[f.key] for f in mine if f.status == "present" and f.key in members)
+                told = (cut(f.key) for f in mine if f.status == "present")
+                values[place] = frozenset(members[key] for key in told if key in members)
         self._set_person(values, case)
         return Words(tuple(values), tuple(unknown.values()), left_out)
 
@@ -128,7 +132,7 @@ class RowReader:
             if number is not None:
                 values[place] = number
         elif isinstance(feature.value, Coding):
-            code = self._codes[place].get(feature.value.key)
+            code = self._codes[place].get(self._cut(feature.value.key))
             if code is None:
                 unknown[feature.value.key] = feature.value
             else:

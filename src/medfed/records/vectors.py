@@ -94,7 +94,7 @@ class Vectoriser:
         doses = np.zeros(len(self._drugs), np.float32)
         known = np.zeros(len(self._drugs), np.float32)
         for treatment in outcome.treatments:
-            place = self._drugs.get(treatment.drug.key)
+            place = self._drugs.get(self._vocabulary.cut_key(treatment.drug.key))
             if place is None:
                 unknown[treatment.drug.key] = treatment.drug
                 continue
@@ -162,7 +162,7 @@ class Vectoriser:
         self, v2: Array, codings: Sequence[Coding], places: dict[ConceptKey, int], unknown: dict[ConceptKey, Coding]
     ) -> None:
         for coding in codings:
-            place = places.get(coding.key)
+            place = places.get(self._vocabulary.cut_key(coding.key))
             if place is None:
                 unknown[coding.key] = coding
             else:

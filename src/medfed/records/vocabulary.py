@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record, decode, digest_of, encode
 from medfed.errors import InvalidInput
 from medfed.identifiers import Digest
 from medfed.records.case import FeatureKind
-from medfed.records.coding import CASE, Coding
+from medfed.records.coding import CASE, Coding, ConceptKey
+from medfed.records.taxonomy import Level, Taxonomy, cut_coding, cut_key
 
 __all__ = [
     "AGE",
@@ -70,8 +71,8 @@ class CodedAttribute(Record, frozen=True, tag_field="type", tag="coded"):
 
     concept: Coding
     values: Annotated[tuple[Coding, ...], Meta(min_length=1, max_length=_MOST_VALUES)]
-    taxonomy: Literal["", "path", "icd-10"] = ""
-    """How unequal codes are near each other: not at all, by levels between `|`, or by the characters of ICD-10."""
+    taxonomy: Literal[""] | Taxonomy = ""
+    """How unequal codes are near each other: not at all, or by the levels that they share from the top."""
 
 
 class SetAttribute(Record, frozen=True, tag_field="type", tag="set"):
@@ -107,11 +108,25 @@ class Vocabulary(Record, frozen=True):
     duration_bands: Annotated[tuple[float, ...], Meta(max_length=60)] = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
     """Days; a duration is the number of bands that it reaches."""
     version: int = 1
+    levels: Annotated[tuple[Level, ...], Meta(max_length=20)] | UnsetType = UNSET
+    """Systems whose codes are read at a level: a case that tells one below it is read as telling the one at it."""
 
     @property
     def digest(self) -> Digest:
         """What a plan names this vocabulary by."""
         return digest_of("medfed/vocabulary", self)
+
+    def cut_key(self, key: ConceptKey) -> ConceptKey:
+        """The concept that the vocabulary reads this one as."""
+        return cut_key(key, self._levels)
+
+    def cut_coding(self, coding: Coding) -> Coding:
+        """The same with its words."""
+        return cut_coding(coding, self._levels)
+
+    @property
+    def _levels(self) -> dict[str, Level]:
+        return {level.system: level for level in self.levels} if isinstance(self.levels, tuple) else {}
 
     def encode(self) -> bytes:
         """Its canonical bytes, as a blob holds them."""
@@ -145,6 +160,7 @@ def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
     _check_distinct("complications", (coding.key for coding in vocabulary.complications))
     _check_distinct("drugs", (entry.concept.key for entry in vocabulary.drugs))
     _check_distinct("conditions", (coding.key for coding in vocabulary.conditions))
+    _check_levels(vocabulary)
     for attribute in vocabulary.attributes:
         if isinstance(attribute, NumberAttribute) and not (
             attribute.low < attribute.high
@@ -163,6 +179,20 @@ def check_vocabulary(vocabulary: Vocabulary) -> Vocabulary:
     if any(not a < b for a, b in pairwise(bands)) or not all(band > 0 for band in bands):
         raise InvalidInput("vocabulary: duration bands: expected growing numbers of days")
     return vocabulary
+
+
+def _check_levels(vocabulary: Vocabulary) -> None:
+    """Words below their system's level would never be found."""
+    if not isinstance(vocabulary.levels, tuple):
+        return
+    _check_distinct("levels", ((level.system,) for level in vocabulary.levels))
+    words = [*vocabulary.diagnoses, *vocabulary.complications, *(entry.concept for entry in vocabulary.drugs)]
+    for attribute in vocabulary.attributes:
+        words += attribute.members if isinstance(attribute, SetAttribute) else (attribute.concept,)
+        words += attribute.values if isinstance(attribute, CodedAttribute) else ()
+    for word in words:
+        if vocabulary.cut_key(word.key) != word.key:
+            raise InvalidInput(f"vocabulary: {word.code}: lies below the level at which codes of its system are read")
 
 
 def _identity(attribute: Attribute) -> tuple[str, ...]:

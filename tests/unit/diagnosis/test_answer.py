@@ -19,9 +19,10 @@ from medfed.diagnosis.votes import sum_votes
 from medfed.errors import InvalidInput, Refused, Tampered
 from medfed.hospital.consultation import follow_up, withdraw_patient
 from medfed.records.case import Case, Course, CourseStatus, Feature, Outcome, Treatment
-from medfed.records.coding import ATC, Coding, local_coding
+from medfed.records.coding import ATC, ICD10, Coding, local_coding
 from medfed.records.draft import draft_vocabulary
 from medfed.records.library import Library
+from medfed.records.taxonomy import Level
 from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import Vocabulary
 
@@ -89,6 +90,37 @@ def test_cases_with_another_diagnosis_are_shown_as_speaking_against() -> None:
     found = answered(question("fever", "cough"))
     assert found.contrary
     assert all(one.diagnoses[0].code == "measles" for one in found.contrary)
+
+
+def test_one_diagnosis_in_several_wordings_has_one_sum_of_votes() -> None:
+    cases = [
+        Case(f"c{n}", f"p{n}", 0, 40.0, "female", (Feature(local_coding("t", "fever")),), Outcome((coding,)), f"s{n}")
+        for n, coding in enumerate(
+            [
+                Coding(ICD10, "J18.9", "Pneumonia"),
+                Coding(ICD10, "J18.9", "pneumonia, unspecified"),
+                Coding(ICD10, "J20.9"),
+            ]
+        )
+    ]
+    answer = answered(question("fever"), cases=cases)
+    shares = {one.diagnosis.code: one.library for one in answer.diagnoses}
+    assert shares == pytest.approx({"J18.9": 2 / 3, "J20.9": 1 / 3})
+
+
+def test_similar_cases_vote_at_the_level_of_the_vocabulary() -> None:
+    codings = (Coding(ICD10, "J18.9", "Pneumonia"), Coding(ICD10, "J18.1"), Coding(ICD10, "J20.9"))
+    fever = (Feature(local_coding("t", "fever")),)
+    cases = [
+        Case(f"c{n}", f"p{n}", 0, 40.0, "", fever, Outcome((c, codings[0])), f"s{n}") for n, c in enumerate(codings)
+    ]
+    library, _ = library_of(cases)
+    words = draft_vocabulary(cases, person=False, levels=(Level(ICD10, "icd-10", 3),))
+    asked = question_case(question("fever"), words, library.id_of("answer/a"), 1000)
+    answer = make_answer("a", question("fever"), asked, library, words, time=1000, user="dr")
+    shares = {one.diagnosis: one.library for one in answer.diagnoses}
+    assert shares == pytest.approx({Coding(ICD10, "J18"): 3 / 4, Coding(ICD10, "J20"): 1 / 4})
+    assert not answer.contrary  # all three have J18
 
 
 def test_no_sufficiently_similar_case_is_said_and_nobody_votes() -> None:
