@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from medfed.crypto import ELEMENT_BYTES, is_element, multiply
+from medfed.crypto import ELEMENT_BYTES, is_element, multiply_each
 from medfed.errors import InvalidInput
 
 __all__ = ["blind_list", "check_list", "elements_of"]
@@ -52,13 +52,9 @@ def blind_list(scalar: bytes, elements: bytes, length: int, workers: int | None 
     parts = list(_parts(elements))
     threads = min(workers or os.cpu_count() or 1, len(parts))
     if threads <= 1:
-        return b"".join(_blind_part(scalar, part) for part in parts)
+        return multiply_each(scalar, elements)
     with ThreadPoolExecutor(threads) as pool:
-        return b"".join(pool.map(partial(_blind_part, scalar), parts))
-
-
-def _blind_part(scalar: bytes, part: bytes) -> bytes:
-    return b"".join(multiply(scalar, element) for element in elements_of(part))
+        return b"".join(pool.map(partial(multiply_each, scalar), parts))
 
 
 def _parts(elements: bytes) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from medfed.crypto.group import (
     hash_to_element,
     is_element,
     multiply,
+    multiply_each,
     new_scalar,
     random_element,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "load_keystore",
     "load_public",
     "multiply",
+    "multiply_each",
     "new_scalar",
     "random_element",
     "save_keystore",

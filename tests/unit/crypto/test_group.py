@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from medfed.crypto import hash_to_element, is_element, multiply, new_scalar, random_element, seeded_entropy
+from medfed.crypto import (
+    hash_to_element,
+    is_element,
+    multiply,
+    multiply_each,
+    new_scalar,
+    random_element,
+    seeded_entropy,
+)
 from medfed.crypto.group import UNIFORM_BYTES, uniform_element
 from medfed.errors import InvalidInput
 
@@ -49,6 +57,33 @@ def test_scalars_are_reduced_and_never_zero() -> None:
     assert all(0 < int.from_bytes(new_scalar(entropy), "little") < order for _ in range(50))
     with pytest.raises(InvalidInput, match="zero"):
         new_scalar(bytes)
+
+
+def test_a_list_is_multiplied_as_each_of_its_elements_is() -> None:
+    entropy = seeded_entropy(b"each")
+    scalar, elements = new_scalar(entropy), [random_element(entropy) for _ in range(20)]
+    assert multiply_each(scalar, b"".join(elements)) == b"".join(multiply(scalar, element) for element in elements)
+    assert multiply_each(scalar, b"") == b""
+
+
+@pytest.mark.parametrize("place", [0, 3, 5])
+@pytest.mark.parametrize("bad", [bytes(32), b"\xff" * 32, bytes(31) + b"\x80", b"\1" + bytes(31)])
+def test_a_list_with_one_bad_element_is_refused_whole(bad: bytes, place: int) -> None:
+    entropy = seeded_entropy(b"each")
+    elements = [random_element(entropy) for _ in range(5)]
+    elements.insert(place, bad)
+    with pytest.raises(InvalidInput, match="not a valid element"):
+        multiply_each(new_scalar(entropy), b"".join(elements))
+
+
+def test_a_list_under_no_scalar_or_cut_short_is_refused() -> None:
+    element = hash_to_element(b"a", DOMAIN)
+    with pytest.raises(InvalidInput, match="not a valid element, or the identity"):
+        multiply_each(bytes(32), element)
+    with pytest.raises(InvalidInput, match="scalar: expected 32 bytes, found 31"):
+        multiply_each(bytes(31), element)
+    with pytest.raises(InvalidInput, match="found 33 in all"):
+        multiply_each(b"\1" + bytes(31), element + b"\0")
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
