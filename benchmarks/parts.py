@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.blobs import DirectoryBlobs, MemoryBlobs
+from medfed.blobs.checked_reader import CheckedReader
 from medfed.demo.stopwatch import CALLS as DEMO_CALLS
 from medfed.demo.stopwatch import Calls, Stopwatch
 from medfed.hospital import vault
@@ -25,6 +26,8 @@ CALLS: Final[Calls] = (
     (MemoryEngine, "view", "ledger"),
     (MemoryEngine, "block_id", "ledger"),
     (DirectoryBlobs, "put", "blobs"),
+    (DirectoryBlobs, "open_stream", "blobs"),
+    (CheckedReader, "read", "blobs"),
     (MemoryBlobs, "put", "blobs"),
     (joining, "cases_root", "training"),
 )

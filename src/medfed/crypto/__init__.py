@@ -3,7 +3,7 @@
 No protocol: nothing here chooses what to protect or when; `secure_sum` and the agents do. Randomness is passed in.
 """
 
-from medfed.crypto.authenticated import ENCRYPTION_OVERHEAD, decrypt, encrypt, encrypt_buffer
+from medfed.crypto.authenticated import ENCRYPTION_OVERHEAD, Cipher, decrypt, encrypt
 from medfed.crypto.commitments import SALT_BYTES, commit, equal, is_commitment_to
 from medfed.crypto.derivation import hkdf_sha256, hmac_sha256
 from medfed.crypto.group import (
@@ -38,6 +38,7 @@ __all__ = [
     "SCALAR_BYTES",
     "SEAL_OVERHEAD",
     "SHARE_BYTES",
+    "Cipher",
     "Entropy",
     "KeystoreCost",
     "Keystream",
@@ -49,7 +50,6 @@ __all__ = [
     "commit",
     "decrypt",
     "encrypt",
-    "encrypt_buffer",
     "equal",
     "fill_keystream",
     "hash_to_element",

@@ -17,10 +17,10 @@ from medfed.errors import InvalidInput
 __all__ = [
     "ENCRYPTION_OVERHEAD",
     "KEY_BYTES",
+    "Cipher",
     "decrypt",
     "decrypt_numbered",
     "encrypt",
-    "encrypt_buffer",
     "encrypt_numbered",
 ]
 
@@ -31,41 +31,57 @@ ENCRYPTION_OVERHEAD: Final = _NONCE + _TAG
 """How much longer a ciphertext is than its plaintext."""
 
 
+class Cipher:
+    """A key that encrypts much: its schedule is made once, which is most of the work where texts are short."""
+
+    __slots__ = ("_aead",)
+
+    def __init__(self, key: bytes) -> None:
+        """`key` has 32 bytes.
+
+        Raises:
+            InvalidInput: the key has another length.
+        """
+        self._aead: Final = _aead(key)
+
+    def encrypt(self, plaintext: bytes | memoryview, context: bytes, entropy: Entropy) -> bytearray:
+        """Nonce (12 bytes), ciphertext and tag (16 bytes), in the only buffer that is made."""
+        nonce = entropy(_NONCE)
+        sealed = bytearray(len(plaintext) + ENCRYPTION_OVERHEAD)
+        sealed[:_NONCE] = nonce
+        self._aead.encrypt_into(nonce, plaintext, context, memoryview(sealed)[_NONCE:])
+        return sealed
+
+    def decrypt(self, data: bytes | memoryview, context: bytes) -> bytes:
+        """The plaintext of what `encrypt` made with the same key and context.
+
+        Raises:
+            InvalidInput: another key, another context, or changed or shortened bytes.
+        """
+        if len(data) < ENCRYPTION_OVERHEAD:
+            raise InvalidInput(f"ciphertext: expected at least {ENCRYPTION_OVERHEAD} bytes, found {len(data)}")
+        try:
+            return self._aead.decrypt(bytes(data[:_NONCE]), memoryview(data)[_NONCE:], context)
+        except InvalidTag:
+            raise InvalidInput("ciphertext does not decrypt under this key and context") from None
+
+
 def encrypt(key: bytes, plaintext: bytes | memoryview, context: bytes, entropy: Entropy) -> bytes:
-    """Nonce (12 bytes), ciphertext and tag (16 bytes) of `plaintext` under `key` (32 bytes).
+    """What `Cipher.encrypt` gives under `key` (32 bytes).
 
     Raises:
         InvalidInput: the key has another length.
     """
-    return bytes(encrypt_buffer(key, plaintext, context, entropy))
-
-
-def encrypt_buffer(key: bytes, plaintext: bytes | memoryview, context: bytes, entropy: Entropy) -> bytearray:
-    """What `encrypt` gives, in the only buffer that is made: for plaintexts too long to be held three times.
-
-    Raises:
-        InvalidInput: the key has another length.
-    """
-    nonce = entropy(_NONCE)
-    sealed = bytearray(len(plaintext) + ENCRYPTION_OVERHEAD)
-    sealed[:_NONCE] = nonce
-    _cipher(key).encrypt_into(nonce, plaintext, context, memoryview(sealed)[_NONCE:])
-    return sealed
+    return bytes(Cipher(key).encrypt(plaintext, context, entropy))
 
 
 def decrypt(key: bytes, data: bytes | memoryview, context: bytes) -> bytes:
-    """The plaintext of what `encrypt` made with the same key and context.
+    """What `Cipher.decrypt` gives under `key` (32 bytes).
 
     Raises:
         InvalidInput: another key, another context, or changed or shortened bytes.
     """
-    cipher = _cipher(key)
-    if len(data) < ENCRYPTION_OVERHEAD:
-        raise InvalidInput(f"ciphertext: expected at least {ENCRYPTION_OVERHEAD} bytes, found {len(data)}")
-    try:
-        return cipher.decrypt(bytes(data[:_NONCE]), memoryview(data)[_NONCE:], context)
-    except InvalidTag:
-        raise InvalidInput("ciphertext does not decrypt under this key and context") from None
+    return Cipher(key).decrypt(data, context)
 
 
 def encrypt_numbered(key: bytes, plaintext: bytes | memoryview, nonce: bytes, context: bytes) -> bytes:
@@ -78,7 +94,7 @@ def encrypt_numbered(key: bytes, plaintext: bytes | memoryview, nonce: bytes, co
     """
     if len(nonce) != _NONCE:
         raise InvalidInput(f"nonce: expected {_NONCE} bytes, found {len(nonce)}")
-    return _cipher(key).encrypt(nonce, plaintext, context)
+    return _aead(key).encrypt(nonce, plaintext, context)
 
 
 def decrypt_numbered(key: bytes, data: bytes | memoryview, nonce: bytes, context: bytes) -> bytes:
@@ -90,12 +106,12 @@ def decrypt_numbered(key: bytes, data: bytes | memoryview, nonce: bytes, context
     if len(nonce) != _NONCE or len(data) < _TAG:
         raise InvalidInput("ciphertext or nonce: too short")
     try:
-        return _cipher(key).decrypt(nonce, data, context)
+        return _aead(key).decrypt(nonce, data, context)
     except InvalidTag:
         raise InvalidInput("ciphertext does not decrypt under this key, number and context") from None
 
 
-def _cipher(key: bytes) -> AESGCM:
+def _aead(key: bytes) -> AESGCM:
     if len(key) != KEY_BYTES:
         raise InvalidInput(f"encryption key: expected {KEY_BYTES} bytes, found {len(key)}")
     return AESGCM(key)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from medfed.crypto import SealingKey
-from medfed.hospital import aggregation, noisy_update, outbox, progress, vault
+from medfed.crypto import Cipher, SealingKey
+from medfed.hospital import aggregation, noisy_update, outbox, progress
 from medfed.hospital.duties import choosing, confirming, encrypting, keying, revealing, sealing, updating
 from medfed.hospital.duties.adding import AddCiphertexts
 from medfed.hospital.duties.aggregating import AggregateUpdates, IssueKeys
@@ -41,9 +41,8 @@ CALLS: Final[Calls] = (
     (keying, "seal_pair_secret", "encryption"),
     (keying, "open_pair_secret", "encryption"),
     (progress, "ratchet", "encryption"),
-    (vault, "encrypt", "encryption"),
-    (vault, "encrypt_buffer", "encryption"),
-    (vault, "decrypt", "encryption"),
+    (Cipher, "encrypt", "encryption"),
+    (Cipher, "decrypt", "encryption"),
     (PublishKey, "perform", "encryption"),
     (SubmitEncryptedUpdate, "_encrypted", "encryption"),
     (encrypting, "seal", "encryption"),

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from medfed.crypto import Entropy, decrypt, encrypt, encrypt_buffer
+from medfed.crypto import Cipher, Entropy
 from medfed.encoding import decode, encode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.sqlite_errors import translated
@@ -48,7 +48,7 @@ class Vault:
             InvalidInput: not a vault, or another key. Unavailable: locked or not writable. Tampered: damaged.
         """
         self._path = path
-        self._key = key
+        self._cipher = Cipher(key)
         self._entropy = entropy
         self._effect = effect
         self._depth = 0
@@ -108,7 +108,7 @@ class Vault:
 
     def put(self, key: str, value: bytes | memoryview) -> None:
         """Set `key`; durable when the transaction it is in ends."""
-        sealed = encrypt_buffer(self._key, value, _context(key), self._entropy)
+        sealed = self._cipher.encrypt(value, _context(key), self._entropy)
         with self.transaction(f"vault-put {key}"):
             self._connection.execute(
                 "INSERT INTO entry VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, sealed)
@@ -147,7 +147,7 @@ class Vault:
 
     def outbox_put(self, sequence: int, work: str, seen: int, wire: bytes) -> None:
         """Add or replace the transaction with this sequence."""
-        sealed = encrypt(self._key, wire, _context(f"outbox/{sequence}"), self._entropy)
+        sealed = self._cipher.encrypt(wire, _context(f"outbox/{sequence}"), self._entropy)
         with self.transaction(f"outbox-put {work}"):
             self._connection.execute(
                 "INSERT OR REPLACE INTO outbox VALUES (?, ?, ?, ?)", (sequence, work, seen, sealed)
@@ -187,7 +187,7 @@ class Vault:
         if not isinstance(sealed, bytes):
             raise Tampered(f"{self._path}: vault entry {key} is not of the type that was written")
         try:
-            return decrypt(self._key, sealed, _context(key))
+            return self._cipher.decrypt(sealed, _context(key))
         except InvalidInput:
             raise Tampered(f"{self._path}: vault entry {key} does not decrypt") from None
 

@@ -18,6 +18,7 @@ from medfed.identifiers import Digest, sha256
 
 __all__ = ["Overlay", "Reader", "State", "Table", "Writes", "writes_digest"]
 
+T = TypeVar("T")
 V = TypeVar("V")
 Writes = Mapping[bytes, bytes | None]
 """Key → new value; None is a tombstone."""
@@ -39,36 +40,56 @@ class Reader(Protocol):
 
 
 class State:
-    """An immutable map. `with_writes` shares what did not change, so keeping an old state costs little."""
+    """An immutable map. `with_writes` shares what did not change, so keeping an old state costs little.
 
-    __slots__ = ("_large", "_recent")
+    Keys are held by what comes before their first slash, the table: a listing walks its table and nothing else.
+    """
 
-    def __init__(self, large: Mapping[bytes, bytes] | None = None, recent: Writes | None = None) -> None:
-        self._large: Mapping[bytes, bytes] = large if large is not None else {}
-        self._recent: Writes = recent if recent is not None else {}
+    __slots__ = ("_count", "_large", "_recent")
+
+    def __init__(self, entries: Mapping[bytes, bytes] | None = None) -> None:
+        self._large: Mapping[bytes, Mapping[bytes, bytes]] = _by_table(entries or {})
+        self._recent: Mapping[bytes, Writes] = {}
+        self._count = 0
 
     def get(self, key: bytes) -> bytes | None:
         """The value under `key`, or None."""
-        if key in self._recent:
-            return self._recent[key]
-        return self._large.get(key)
+        table = key.partition(b"/")[0]
+        recent = self._recent.get(table)
+        if recent is not None and key in recent:
+            return recent[key]
+        large = self._large.get(table)
+        return None if large is None else large.get(key)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All entries whose key starts with `prefix`, in key order. Walks the whole map: for listings."""
-        yield from _scan(dict(self._large), self._recent, prefix)
+        """All entries whose key starts with `prefix`, in key order. Walks the whole table: for listings."""
+        table, slash, _ = prefix.partition(b"/")
+        if slash:
+            yield from _scan(self._large.get(table, {}), self._recent.get(table, {}), prefix)
+        else:
+            yield from _scan(self.items(), {}, prefix)
 
     def with_writes(self, writes: Writes) -> State:
         """The state after `writes`."""
         if not writes:
             return self
-        recent = {**self._recent, **writes}
-        if len(recent) < _FOLD:
-            return State(self._large, recent)
-        return State(_merged(self._large, recent))
+        changed = _by_table(writes)
+        recent = {**self._recent, **{table: {**self._recent.get(table, {}), **new} for table, new in changed.items()}}
+        made = State()
+        made._count = self._count + len(writes)
+        if made._count < _FOLD:
+            made._large, made._recent = self._large, recent
+        else:
+            folded = {table: _merged(self._large.get(table, {}), new) for table, new in recent.items()}
+            made._large, made._count = {**self._large, **folded}, 0
+        return made
 
     def items(self) -> dict[bytes, bytes]:
         """A plain copy of the whole map."""
-        return _merged(self._large, self._recent)
+        whole: dict[bytes, bytes] = {}
+        for table in {**self._large, **self._recent}:
+            whole.update(_merged(self._large.get(table, {}), self._recent.get(table, {})))
+        return whole
 
 
 class Overlay:
@@ -133,7 +154,7 @@ class Table(Generic[V]):
         overlay.delete(self.key(*parts))
 
     def rows(self, reader: Reader) -> list[tuple[tuple[Any, ...], V]]:
-        """Every (key parts, record), in key order. Walks the state: for listings and small tables."""
+        """Every (key parts, record), in key order. Walks the table: for listings and small tables."""
         cut = len(self._prefix)
         return [
             (tuple(msgspec.msgpack.decode(key[cut:])), self._decode(data)) for key, data in reader.scan(self._prefix)
@@ -151,6 +172,13 @@ def writes_digest(writes: Writes) -> Digest:
     return sha256(encode(sorted(writes.items())))
 
 
+def _by_table(entries: Mapping[bytes, T]) -> dict[bytes, dict[bytes, T]]:
+    found: dict[bytes, dict[bytes, T]] = {}
+    for key, value in entries.items():
+        found.setdefault(key.partition(b"/")[0], {})[key] = value
+    return found
+
+
 def _merged(large: Mapping[bytes, bytes], recent: Writes) -> dict[bytes, bytes]:
     merged = dict(large)
     for key, value in recent.items():
@@ -161,7 +189,7 @@ def _merged(large: Mapping[bytes, bytes], recent: Writes) -> dict[bytes, bytes]:
     return merged
 
 
-def _scan(under: dict[bytes, bytes], over: Writes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _scan(under: Mapping[bytes, bytes], over: Writes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     found: dict[bytes, bytes | None] = {k: v for k, v in under.items() if k.startswith(prefix)}
     found.update((k, v) for k, v in over.items() if k.startswith(prefix))
     for key in sorted(found):

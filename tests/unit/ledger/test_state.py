@@ -14,14 +14,19 @@ from medfed.ledger.state import Overlay, State, Table, writes_digest
 NUMBERS: Table[int] = Table("number", int)
 
 
-def test_a_state_behaves_like_a_dictionary_through_many_writes() -> None:
+@pytest.mark.parametrize("slash", [b"", b"/"], ids=["each key its own table", "ten tables"])
+def test_a_state_behaves_like_a_dictionary_through_many_writes(slash: bytes) -> None:
     """Beyond the number of writes after which it folds what is recent into what is large."""
     rng, state, oracle = random.Random(5), State(), dict[bytes, bytes]()
     older: list[tuple[State, dict[bytes, bytes]]] = []
+
+    def key_of(number: int) -> bytes:
+        return b"k%d" % (number // 50 if slash else number) + slash + b"%d" % (number % 50)
+
     for step in range(60):
         writes: dict[bytes, bytes | None] = {}
         for _ in range(rng.randrange(200)):
-            key = b"k%d" % rng.randrange(500)
+            key = key_of(rng.randrange(500))
             writes[key] = None if rng.random() < 0.3 else b"v%d" % rng.randrange(1000)
         state = state.with_writes(writes)
         for key, value in writes.items():
@@ -29,9 +34,10 @@ def test_a_state_behaves_like_a_dictionary_through_many_writes() -> None:
             if value is not None:
                 oracle[key] = value
         assert state.items() == oracle
-        assert dict(state.scan(b"k1")) == {k: v for k, v in oracle.items() if k.startswith(b"k1")}
+        for prefix in (b"k1", b"k1" + slash, b"k12" + slash, key_of(12), b"k", b"l/"):
+            assert list(state.scan(prefix)) == sorted((k, v) for k, v in oracle.items() if k.startswith(prefix))
         assert [key for key, _ in state.scan(b"")] == sorted(oracle)
-        assert all(state.get(b"k%d" % n) == oracle.get(b"k%d" % n) for n in range(0, 500, 7))
+        assert all(state.get(key_of(n)) == oracle.get(key_of(n)) for n in range(0, 500, 7))
         older.append((state, dict(oracle)))
         if step % 10 == 0:
             assert all(kept.items() == expected for kept, expected in older)
