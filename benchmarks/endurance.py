@@ -2,9 +2,10 @@
 
     python -m benchmarks.endurance --rounds 200 --seed 1 --output endurance.json
 
-Every few rounds it notes, for all hospitals together: resident memory, the site directories' size, open files,
-processes and listening ports. Nothing of it may grow but what a round has to leave (blocks and blobs). At the end every
-replica is verified, and all must have one state and one model; a process or port that outlives its node is an error.
+Every few rounds it notes, for all hospitals together: resident memory by program, what lies on the disk by what it is,
+open files, processes and listening ports. Nothing of it may grow but what a round has to leave (blocks and blobs); the
+growth a round and hospital, over the last three quarters of the run, is printed at its end. Then every replica is
+verified, and all must have one state and one model; a process or port that outlives its node is an error.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from medfed.demo.heart import FILES, heart_plan
 from medfed.demo.network import agreed_state
+from medfed.demo.network_figures import resident_mib
 from medfed.demo.network_nodes import Nodes
 from medfed.demo.place import demo_keys
 from medfed.hospital.agent_loop import is_done
@@ -104,7 +106,25 @@ def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds
     if left or listening(root, nodes):
         raise RuntimeError(f"left over: processes {left}, ports {listening(root, nodes)}")
     blocks = next(iter(found.values())).blocks
-    return {"rounds": rounds, "seed": seed, "blocks": blocks, "restarts": done, "samples": samples}
+    return {
+        "rounds": rounds,
+        "seed": seed,
+        "blocks": blocks,
+        "restarts": done,
+        "samples": samples,
+        "growth_kib_a_round_and_hospital": growth(samples),
+    }
+
+
+def growth(samples: list[Sample]) -> Sample:
+    """How fast each kind of file and of memory grows, in KiB a round and hospital, when the run has settled."""
+    settled = samples[len(samples) // 4 :]
+    if len(settled) < 2:
+        return {}
+    first, last = settled[0], settled[-1]
+    rounds = (last["round"] - first["round"]) * len(FILES)
+    names = [name for name in last if name.startswith(("disk_", "memory_"))]
+    return {name: round(1024 * (last[name] - first.get(name, 0.0)) / rounds, 1) for name in names}
 
 
 def restart(nodes: Nodes, chance: random.Random) -> str:
@@ -130,18 +150,38 @@ def restart(nodes: Nodes, chance: random.Random) -> str:
     return f"{name}: {what}"
 
 
+PARTS: Final = {
+    "wal": "cs.wal/",
+    "blockstore": "blockstore.db/",
+    "cometbft_state": "state.db/",
+    "replica": "node/ledger.db",
+    "vault": "/vault.db",
+    "blobs": "/blobs/",
+    "logs": ".log",
+}
+"""What lies in a site, by a part of its path; the first that fits counts."""
+
+
 def sample(nodes: Nodes) -> Sample:
     """All hospitals together, now; MiB and counts."""
-    numbers = [number for process in nodes.processes.values() for number in (process.pid, *children(process.pid))]
-    memory = sum(resident_kib(number) for number in numbers) / 1024
-    size = sum(size_of(path) for path in files_of(nodes.root / "sites")) / (1 << 20)
-    return {
-        "memory_mib": round(memory, 1),
-        "disk_mib": round(size, 1),
-        "open_files": float(sum(open_files(number) for number in numbers)),
-        "processes": float(len(processes_under(nodes.root))),
-        "ports": float(len(listening(nodes.root, nodes))),
-    }
+    found: Sample = {"memory_mib": 0.0, "disk_mib": 0.0}
+    found |= {f"memory_{program}_mib": 0.0 for program in ("node", "agent", "cometbft")}
+    found |= {f"disk_{part}_mib": 0.0 for part in (*PARTS, "rest")}
+    numbers: list[int] = []
+    for process in nodes.processes.values():
+        for program, size in resident_mib(process.pid).items():
+            found[f"memory_{program}_mib"] += size
+            found["memory_mib"] += size
+        numbers += [process.pid, *children(process.pid)]
+    for path in files_of(nodes.root / "sites"):
+        part = next((name for name, text in PARTS.items() if text in str(path)), "rest")
+        size = size_of(path) / (1 << 20)
+        found[f"disk_{part}_mib"] += size
+        found["disk_mib"] += size
+    found["open_files"] = sum(open_files(number) for number in numbers)
+    found["processes"] = len(processes_under(nodes.root))
+    found["ports"] = len(listening(nodes.root, nodes))
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def files_of(root: Path) -> list[Path]:
@@ -166,15 +206,6 @@ def children(process: int) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def resident_kib(process: int) -> int:
-    """Resident memory; 0 where it has just ended."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
 
 
 def open_files(process: int) -> int:

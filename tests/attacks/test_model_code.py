@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from medfed.federation.picture_table import picture_table
 from medfed.federation.plan import MulticlassTarget, Plan
 from medfed.hospital.code_consent import check_code
 from medfed.hospital.consent import APPROVE_ALL
+from medfed.hospital.worker import ForkedWorker
 from medfed.ledger.contracts.studies import study_record
 from medfed.models.approved_code import code_digest
 from medfed.models.settings import ModuleModel, PictureTraining
@@ -28,6 +32,10 @@ from medfed.models.settings import ModuleModel, PictureTraining
 pytestmark = pytest.mark.torch
 TOP = "attacked_models"
 CODE = """
+import ctypes
+import os
+from pathlib import Path
+
 import torch
 
 MEDFED_MODELS = ("Small",)
@@ -36,6 +44,9 @@ MEDFED_MODELS = ("Small",)
 class Small(torch.nn.Module):
     def __init__(self, shape, outputs):
         super().__init__()
+        wrong = Path(os.environ.get("ATTACKED_MODELS", "nothing"))
+        if wrong.exists():
+            exec(wrong.read_text())
         self.inner = torch.nn.Linear(shape[0] * shape[1] * shape[2], outputs)
 
     def forward(self, pictures):
@@ -72,6 +83,66 @@ def _proposed(tmp_path: Path, plan: Plan, codes: tuple[str, ...]) -> TestWorld:
         world.restart(name)
     world.propose()
     return world
+
+
+WRONG = {
+    "loops": ("while True: pass", 0.5, "took longer than 0.5 s and was ended"),
+    "eats memory": (
+        "self.kept = [torch.ones(1 << 22) for _ in range(10_000)]",
+        60,
+        "it needs more memory than the 400",
+    ),
+    "eats memory and hides it": (
+        "try:\n  self.kept = [bytes(1 << 24) for _ in range(10_000)]\nexcept MemoryError:\n  raise KeyError",
+        60,
+        "it needs more memory than the 400",
+    ),
+    "crashes": ("ctypes.string_at(0)", 60, "its process was ended by SIGSEGV"),
+    "leaves": ("os._exit(3)", 60, "its process ended by itself .exit 3."),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_code_that_loops_eats_memory_or_crashes_ends_alone(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    code, seconds, said = WRONG[name]
+    plan = _plan()
+    assert isinstance(plan.model, ModuleModel)
+    flag = tmp_path / "wrong.py"
+    monkeypatch.setenv("ATTACKED_MODELS", str(flag))
+    world = _proposed(tmp_path, plan, (plan.model.source,))
+    now = [0.0]
+    agent = world.agents[PLACES[0]]
+    with closing(ForkedWorker(400 << 20, seconds, patience=60, clock=lambda: now[0] + time.monotonic())) as worker:
+        agent.site.worker = worker
+        flag.write_text(code)
+        agent.step()
+        assert any(re.search(said, problem) for problem in agent.problems.values()), agent.problems
+        flag.unlink()
+        now[0] = 10
+        world.clock.now_ms += 10_000
+        agent.step()
+        assert not agent.problems
+        study = study_record(world.engine.view(), STUDY)
+        assert study is not None
+        assert study.approved == (PLACES[0],)
+
+
+@pytest.mark.slow
+def test_a_module_trained_in_workers_is_that_of_one_process_bit_for_bit(source: Path, tmp_path: Path) -> None:
+    plan = _plan()
+    assert isinstance(plan.model, ModuleModel)
+    bases: list[bytes | None] = []
+    with ExitStack() as stack:
+        for apart in (False, True):
+            world = _proposed(tmp_path / str(apart), plan, (plan.model.source,))
+            for agent in world.agents.values() if apart else ():
+                agent.site.worker = stack.enter_context(closing(ForkedWorker(patience=60)))
+            record = world.run()
+            assert record.phase == "completed"
+            bases.append(record.base)
+    assert bases[0] == bases[1]
 
 
 def _answers(world: TestWorld) -> tuple[set[str], set[str]]:

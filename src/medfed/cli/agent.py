@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from medfed.cli.options import NumberRange, ledger_option, passphrase, site_option
+from medfed.errors import InvalidInput
 
 if TYPE_CHECKING:
     from medfed.crypto import PublicKeys
@@ -40,7 +41,16 @@ def agent() -> None:
 @click.option("--relay", is_flag=True, help="Nobody can call this site: hand its blobs to others.")
 @click.option("--blobs-limit-mib", default=0, type=click.IntRange(0), help="Most room for blobs; 0: no limit.")
 @click.option("--leashed", is_flag=True, help="End when standard input does: the node that holds it is gone.")
-@click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory, training included; 0: no limit.")
+@click.option("--memory-mib", default=0, type=click.IntRange(0), help="Most memory of the agent; 0: no limit.")
+@click.option("--worker", is_flag=True, help="Train in a process of its own: its end does not touch the agent.")
+@click.option("--training-memory-mib", default=0, type=click.IntRange(0), help="Most memory of --worker; 0: no limit.")
+@click.option(
+    "--training-seconds",
+    default=86_400,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Most time that --worker may take for one round.",
+)
 def run(
     ledger: Path,
     site: Path,
@@ -52,6 +62,9 @@ def run(
     blobs_limit_mib: int,
     leashed: bool,
     memory_mib: int,
+    worker: bool,
+    training_memory_mib: int,
+    training_seconds: int,
 ) -> None:
     """Do what is due, and wait. Several agents on one machine share the ledger file.
 
@@ -59,11 +72,15 @@ def run(
     """
     from medfed.hospital.agent_loop import agent_on, run_agent
     from medfed.hospital.key_rotation import has_other_keys
+    from medfed.hospital.worker import ForkedWorker, InProcess
 
+    if (training_memory_mib or training_seconds != 86_400) and not worker:
+        raise InvalidInput("--training-memory-mib and --training-seconds bound the process of --worker; say that too")
     if memory_mib:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)  # a worker may have a limit of its own, even a higher one
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, most))
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     signal.signal(signal.SIGINT, lambda number, _: stopped.append(number))
@@ -71,18 +88,19 @@ def run(
         threading.Thread(target=_wait_for_end, args=(stopped,), daemon=True).start()
     secret, again = passphrase(f"Passphrase of {site}"), True
     while again:  # once, and anew when the ledger has come to know the site's next keys
-        with agent_on(site, ledger, secret, blobs_limit=blobs_limit_mib << 20) as worker:
+        training = ForkedWorker(training_memory_mib << 20, training_seconds) if worker else InProcess()
+        with agent_on(site, ledger, secret, blobs_limit=blobs_limit_mib << 20, worker=training) as one:
             seen: dict[bytes, str] = {}
 
-            def report(view: StateView, worker: Agent = worker, seen: dict[bytes, str] = seen) -> None:
+            def report(view: StateView, one: Agent = one, seen: dict[bytes, str] = seen) -> None:
                 if not quiet:
-                    _report(view, worker.site.name, worker.problems, seen)
+                    _report(view, one.site.name, one.problems, seen)
 
-            def is_over(worker: Agent = worker, mine: PublicKeys = worker.site.keys.public) -> bool:
-                return bool(stopped) or has_other_keys(site, worker.engine.view(), mine)
+            def is_over(one: Agent = one, mine: PublicKeys = one.site.keys.public) -> bool:
+                return bool(stopped) or has_other_keys(site, one.engine.view(), mine)
 
             run_agent(
-                worker,
+                one,
                 is_over,
                 poll=poll,
                 until_complete=until_complete,

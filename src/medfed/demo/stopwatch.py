@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from medfed.crypto import Cipher, SealingKey
-from medfed.hospital import aggregation, noisy_update, outbox, progress
+from medfed.hospital import aggregation, computing, noisy_update, outbox, progress
 from medfed.hospital.duties import choosing, confirming, encrypting, keying, revealing, sealing, updating
 from medfed.hospital.duties.adding import AddCiphertexts
 from medfed.hospital.duties.aggregating import AggregateUpdates, IssueKeys
@@ -23,7 +23,7 @@ Calls = Sequence[tuple[Any, str, str]]
 """Where each name is looked up, the name, and the part that it counts for."""
 
 CALLS: Final[Calls] = (
-    (choosing, "contribution", "training"),
+    (computing, "contribution", "training"),
     (choosing, "encode_vector", "encryption"),
     (noisy_update, "encode_vector", "encryption"),
     (updating, "mask_update", "encryption"),

@@ -120,6 +120,7 @@ class Agent:
         """Everything of a step but the sending: what is returned is durable and must now be submitted."""
         view = self.engine.view()
         self._take_note(view)
+        self.site.worker.tend()
         self._outbox.renew(view)
         self._take_requests(view)
         self._wanted.clear()

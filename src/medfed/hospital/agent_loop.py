@@ -20,6 +20,7 @@ from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.hospital.dealings import all_dealings
 from medfed.hospital.key_rotation import settle_keys
 from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
+from medfed.hospital.worker import Worker
 from medfed.identifiers import Height
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
 from medfed.ledger.contracts.membership import ChangeAddress, participant
@@ -38,10 +39,13 @@ Observer = Callable[[StateView], None]
 
 
 @contextmanager
-def agent_on(directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int = 0) -> Generator[Agent]:
+def agent_on(
+    directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int = 0, worker: Worker | None = None
+) -> Generator[Agent]:
     """The agent of a site on a ledger file, with the site's lock held for as long.
 
     On a node's replica it fetches blobs from peers, and keeps at most `blobs_limit` bytes of them; 0 sets no limit.
+    It trains with `worker`, by default in this process.
 
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
@@ -52,6 +56,7 @@ def agent_on(directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int
         settle_keys(directory, view)
         own = DirectoryBlobs(own_blobs(directory)) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=own)
+        site.worker = worker or site.worker
         try:
             engine = open_engine(ledger, wall_clock, Sealer(site.name, site.keys.signing_seed))
             peers = PeerDirectory(engine.view, site.keys)
@@ -70,6 +75,7 @@ def agent_on(directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int
                 peers.close()
                 engine.close()
         finally:
+            site.worker.close()
             site.vault.close()
 
 

@@ -17,9 +17,10 @@ from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.prepared import cases_root
 from medfed.federation.sealed_aggregate import own_numbers_doubt
 from medfed.federation.strategies.memory import Memory
-from medfed.federation.study import initial_local_memory, initial_state
+from medfed.federation.study import initial_local_memory
 from medfed.hospital.aggregation import CLOSED, absorb_round, manifest_of, plan_of, unmasked_total
 from medfed.hospital.code_consent import check_code
+from medfed.hospital.initial_model import compute_initial
 from medfed.hospital.site import Progress, Site
 from medfed.identifiers import Code, Digest, Name, StudyId
 from medfed.ledger.contracts.offices import is_sealed
@@ -130,9 +131,13 @@ def release_keys(site: Site, plan: Plan, kind: RoundKind, state: LearningState) 
 
 
 def load_progress(site: Site, study: StudyId, plan: Plan) -> Progress:
-    """How far the study was followed; at first the plan's initial state."""
+    """How far the study was followed; at first the plan's initial state.
+
+    Raises:
+        As the worker says, which makes that state.
+    """
     found = _known_progress(site, study)
-    return found if found is not None else Progress(0, initial_state(plan).save())
+    return found if found is not None else Progress(0, compute_initial(site, study, plan).save())
 
 
 def load_local_memory(site: Site, study: StudyId, plan: Plan) -> Memory:

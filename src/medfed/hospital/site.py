@@ -23,6 +23,7 @@ from medfed.homomorphic import Cipher, WorkerCipher
 from medfed.hospital.alignment_state import EntrySource
 from medfed.hospital.consent import ConsentPolicy
 from medfed.hospital.vault import Vault
+from medfed.hospital.worker import InProcess, Worker
 from medfed.identifiers import Digest, Name, StudyId
 from medfed.ledger.engine import Clock
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
@@ -83,8 +84,12 @@ class Site:
     """Exact histograms of this hospital's own teachers: in memory only, never stored."""
     cipher: Cipher = field(default_factory=WorkerCipher)
     """Encrypts and opens where a plan asks for it; its process is started at its first use."""
+    worker: Worker = field(default_factory=InProcess)
+    """Trains."""
     followed: dict[StudyId, Progress] = field(default_factory=dict[StudyId, Progress])
     """What the vault holds as each study's progress, put here only once it is durable."""
+    initial: dict[Digest, bytes] = field(default_factory=dict[Digest, bytes], repr=False)
+    """Initial learning states by plan, for `computing`."""
     _prepared: dict[Digest, PreparedData] = field(default_factory=dict[Digest, PreparedData])
     _states: dict[StudyId, tuple[Progress, LearningState]] = field(
         default_factory=dict[StudyId, tuple[Progress, LearningState]]
@@ -116,7 +121,8 @@ class Site:
         return known[1]
 
     def forget(self, study: StudyId) -> None:
-        """Let go of what is cached of a study."""
+        """Let go of what is cached of a study, and of what is under way for it."""
+        self.worker.forget(study.hex())
         self.followed.pop(study, None)
         self._states.pop(study, None)
         self.votes.pop(study, None)

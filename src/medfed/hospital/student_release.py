@@ -23,7 +23,7 @@ from medfed.pate.votes import UNANSWERED
 from medfed.privacy import DELTA_STEP, EPSILON_STEP
 from medfed.privacy.vote_noise import mechanism_of
 
-__all__ = ["cases_in", "labels_in", "student_of"]
+__all__ = ["cases_in", "labels_in", "student_from", "student_of"]
 
 
 def cases_in(plan: Plan, blobs: BlobStore) -> PublicCases:
@@ -50,7 +50,16 @@ def student_of(plan: Plan, state: LearningState, blobs: BlobStore) -> Model:
     Raises:
         Unavailable: the public cases are not here. InvalidInput: no case has a label.
     """
-    labelling, cases = labelling_of(plan), cases_in(plan, blobs)
+    return student_from(plan, state, cases_in(plan, blobs))
+
+
+def student_from(plan: Plan, state: LearningState, cases: PublicCases) -> Model:
+    """The same from the public cases themselves.
+
+    Raises:
+        InvalidInput: no case has a label.
+    """
+    labelling = labelling_of(plan)
     labels = labels_in(state, len(cases))
     learner, student = learner_of(plan), labelling.student
     parameters = train_student(

@@ -1,11 +1,12 @@
 """A hospital's part in a labelling study: its teachers, and its noisy histograms for a batch.
 
-Teachers, their single votes and exact histograms stay in this process: they are neither stored nor logged. The noise is
-drawn fresh for each round from the site's own randomness; the vault keeps the noisy vector, and only that.
+Teachers, their single votes and exact histograms stay in this process and its worker: neither stored nor logged. The
+noise is drawn fresh for each round from the site's own randomness; the vault keeps the noisy vector, and only that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from medfed.federation.plan import Plan
 from medfed.federation.prepared import PreparedData
 from medfed.federation.public_cases import PublicCases
 from medfed.federation.splits import TRAIN
+from medfed.hospital.computing import compute_histograms
 from medfed.hospital.enrolled import can_enrol, charge_patients, enrolled_rows
 from medfed.hospital.site import Site
 from medfed.hospital.student_release import cases_in
@@ -109,20 +111,27 @@ def _histograms(site: Site, plan: Plan, current: Round) -> NDArray[np.int64]:
     """Exact counts of every query, worked out once and kept in memory only."""
     known = site.votes.get(current.study)
     if known is None:
-        cases = public_cases(site, plan)
-        rows = enrolled_rows(site, current.study, training_rows(site.prepared(plan)))
-        data = rows.datasets(cases.standardisation)["train"]
-        count = teachers_at(plan, site.name)
-        teachers = train_teachers(
-            learner_for(plan.model, plan.task, plan.inputs, plan.outputs),
-            data,
-            rows.pseudonyms,
-            assign_teachers(rows.pseudonyms, count),
-            count,
-            plan.training.local,
-            digest_of("medfed/teachers", plan.digest, site.name),
-            classes_in(plan),
-        )
-        known = teachers.histograms(cases.features[: labelling_of(plan).queries])
-        site.votes[current.study] = known
+
+        def begin() -> Callable[[], NDArray[np.int64]]:
+            cases = public_cases(site, plan)
+            rows = enrolled_rows(site, current.study, training_rows(site.prepared(plan)))
+            return lambda: _counted(plan, site.name, cases, rows)
+
+        known = site.votes[current.study] = compute_histograms(site, current.study, plan, begin)
     return known
+
+
+def _counted(plan: Plan, name: Name, cases: PublicCases, rows: PreparedData) -> NDArray[np.int64]:
+    """What this hospital's teachers say of each query."""
+    count = teachers_at(plan, name)
+    teachers = train_teachers(
+        learner_for(plan.model, plan.task, plan.inputs, plan.outputs),
+        rows.datasets(cases.standardisation)["train"],
+        rows.pseudonyms,
+        assign_teachers(rows.pseudonyms, count),
+        count,
+        plan.training.local,
+        digest_of("medfed/teachers", plan.digest, name),
+        classes_in(plan),
+    )
+    return teachers.histograms(cases.features[: labelling_of(plan).queries])

@@ -1,7 +1,7 @@
 """`medfed node run`: the replica with its CometBFT in this process, the site's agent in another, until told to stop.
 
-Training runs in the agent's process, so neither a crash nor an out-of-memory there takes the ledger down. What fails
-here and may be better later is tried again with growing pauses; a ledger that was tampered with ends it.
+The agent trains in a third process, so neither a crash nor an out-of-memory there takes the ledger or the agent down.
+What fails here and may be better later is tried again with growing pauses; a ledger that was tampered with ends it.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def _run_once(site: Path, file: NodeFile, keys: SiteKeys, passphrase: str, stop:
         try:
             while not stop.wait(_WATCH_SECONDS) and not _has_new_keys(site, engine, mine):
                 engine.check_alive()
+                engine.tend()
                 if watch.is_stalled():
                     engine.supervisor.restart()
                 if back is not None and back.is_over(engine.rpc):
@@ -151,6 +152,9 @@ def _agent(site: Path, file: NodeFile, passphrase: str) -> Supervisor:
         command += ["--relay"]
     if file.blobs_limit_mib:
         command += ["--blobs-limit-mib", str(file.blobs_limit_mib)]
+    command += ["--worker", "--training-seconds", str(file.training_seconds)]
+    if file.training_memory_mib:
+        command += ["--training-memory-mib", str(file.training_memory_mib)]
     if file.agent_memory_mib:
         command += ["--memory-mib", str(file.agent_memory_mib)]
     environment = {**os.environ, "MEDFED_PASSPHRASE": passphrase}

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from medfed.encoding import Record
 from medfed.errors import InvalidInput, Unavailable, brief
+from medfed.hospital.worker import DEFAULT_SECONDS
 from medfed.input_file import parse_toml
 
 __all__ = ["NodeFile", "check_node_file", "ledger_path", "load_node_file", "node_directory", "save_node_file"]
@@ -37,7 +38,11 @@ class NodeFile(Record):
     agent: bool = True
     """Whether the node runs the site's agent too."""
     agent_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
-    """Most memory of the agent's process, training included; 0 sets no limit."""
+    """Most memory of the agent's process; 0 sets no limit."""
+    training_memory_mib: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    """Most memory of one training beyond what the agent has; 0 leaves it the agent's limit."""
+    training_seconds: Annotated[int, Meta(ge=1, le=1 << 24)] = DEFAULT_SECONDS
+    """Most time of one training, which is ended then and begins again later from where it was last kept."""
     blobs_limit_mib: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
     """Most room for blobs; 0 sets no limit. What nobody needs any more is deleted when it is reached."""
     outgoing_only: bool = False
@@ -117,6 +122,8 @@ def save_node_file(site: Path, file: NodeFile) -> None:
         f"agent = {str(file.agent).lower()}                       # run the site's agent with the node\n"
         f'api_listen = "{file.api_listen}"     # health, figures and status, for this machine only\n'
         f"agent_memory_mib = {file.agent_memory_mib}               # most memory of the agent; 0: no limit\n"
+        f"training_memory_mib = {file.training_memory_mib}        # most memory of a training; 0: the agent's limit\n"
+        f"training_seconds = {file.training_seconds}           # most time of a training\n"
     )
     path = site / "node.toml"
     try:

@@ -7,7 +7,7 @@ from benchmarks.parts import CALLS, Parts
 from benchmarks.workload import synthetic_plan, synthetic_tables
 
 from medfed.demo.stopwatch import CALLS as DEMO_CALLS
-from medfed.hospital import aggregation, noisy_update, progress, vault
+from medfed.hospital import aggregation, computing, noisy_update, progress, vault
 from medfed.hospital.duties import choosing, confirming, encrypting, joining, keying, revealing, sealing, updating
 from medfed.hospital.duties.encrypting import SubmitEncryptedUpdate
 from medfed.hospital.vault import Vault
@@ -51,8 +51,8 @@ def test_everything_cryptographic_that_a_study_calls_is_counted_also_in_the_demo
     counted = {(place, name) for place, name, _ in DEMO_CALLS}
     assert counted <= {(place, name) for place, name, _ in CALLS}
     places = (
-        aggregation, choosing, confirming, encrypting, joining, keying, noisy_update, progress, revealing, sealing,
-        updating, vault,
+        aggregation, choosing, computing, confirming, encrypting, joining, keying, noisy_update, progress, revealing,
+        sealing, updating, vault,
     )  # fmt: skip
     views = {"encode_update", "decode_update", "mask_sign", "sealed_length", "is_available", "envelope_size"}  # no work
     inside = {

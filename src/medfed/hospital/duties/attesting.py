@@ -10,9 +10,9 @@ from medfed.errors import Unavailable
 from medfed.federation.model_file import encode_model, model_of
 from medfed.federation.plan import Labelling
 from medfed.hospital.aggregation import plan_of
+from medfed.hospital.computing import compute_student
 from medfed.hospital.progress import load_progress, study_key
 from medfed.hospital.site import Site
-from medfed.hospital.student_release import student_of
 from medfed.hospital.work import Me, Work
 from medfed.ledger.contracts.agreement import Attest
 from medfed.ledger.contracts.registry import RegisterArtefact, artefacts
@@ -81,7 +81,7 @@ class RegisterModel:
         if state.digest != study.base:
             raise Unavailable(f"study {study.study.hex()}: the agreed outcome is not the one computed here")
         is_labelling = isinstance(plan.labelling, Labelling)
-        model = student_of(plan, state, site.blobs) if is_labelling else model_of(plan, state)
+        model = compute_student(site, study.study, plan, state) if is_labelling else model_of(plan, state)
         digest = site.blobs.put(encode_model(model))
         card = site.blobs.put(encode(model.card))
         site.vault.put(study_key(study.study, "model"), digest)

@@ -16,11 +16,11 @@ from medfed.errors import Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
 from medfed.federation.plan import Plan, TrainingNoise
 from medfed.federation.strategies import Memory
-from medfed.federation.study import contribution, local_rng
 from medfed.hospital.aggregation import manifest_of, plan_of, weight_of
-from medfed.hospital.checkpoints import VaultCheckpoints, checkpoint_key
+from medfed.hospital.checkpoints import checkpoint_key
 from medfed.hospital.code_consent import check_code
-from medfed.hospital.noisy_update import noisy_vector, usable_rows
+from medfed.hospital.computing import compute_contribution
+from medfed.hospital.noisy_update import noisy_vector
 from medfed.hospital.progress import (
     ChosenVector,
     Release,
@@ -110,9 +110,7 @@ def _values(
     memory = load_local_memory(site, study.study, plan)
     if current.kind == "votes":
         return votes_contribution(site, view, plan, state, current), memory
-    rng = local_rng(plan, current.number, site.name)
-    checkpoints = VaultCheckpoints(site.vault, study.study, current.number, state.digest)
-    return contribution(plan, state, current.kind, usable_rows(site, plan, study.study), rng, memory, checkpoints)
+    return compute_contribution(site, study.study, plan, current, state, memory)
 
 
 def _stored_vector(site: Site, study: Study) -> NDArray[np.uint32]:

@@ -13,12 +13,12 @@ from medfed.federation.picture_rules import lacks_torch
 from medfed.federation.plan import Labelling, Plan, TrainingNoise
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.prepared import cases_root, schema_digest
-from medfed.federation.study import initial_state
 from medfed.homomorphic import is_available
 from medfed.hospital.aggregation import plan_of
 from medfed.hospital.code_consent import NOT_LISTED, check_code, code_refusal
 from medfed.hospital.consent import Decision, decide
 from medfed.hospital.enrolled import can_enrol, charge_patients
+from medfed.hospital.initial_model import compute_initial
 from medfed.hospital.progress import study_key
 from medfed.hospital.site import Site
 from medfed.hospital.voting import enrol_teachers, reason_to_decline
@@ -68,7 +68,7 @@ class AnswerProposal:
         refusal = code_refusal(site.consent, plan)
         if refusal is not None:  # an unlisted digest is for a person to look at
             return () if refusal == NOT_LISTED else (DeclineStudy(study.study, refusal),)
-        if plan.terms(initial_state(plan).digest) != study.terms:
+        if plan.terms(compute_initial(site, study.study, plan).digest) != study.terms:
             return (DeclineStudy(study.study, "terms-differ"),)
         decision = decide(site.consent, study.proposer, plan)
         if decision.answer == "ask":

@@ -222,6 +222,7 @@ def _config(settings: NodeSettings, sockets: Sockets, key_file: str) -> str:
             "max_body_bytes": 2 * MAX_BATCH_BYTES,
             "max_open_connections": 64,
             "pprof_laddr": "",
+            "unsafe": True,  # dial_peers, for `calling`; the socket is in a directory that this user alone can enter
         },
         "p2p": {
             "laddr": f"tcp://{settings.listen}",
@@ -256,7 +257,7 @@ def _config(settings: NodeSettings, sockets: Sockets, key_file: str) -> str:
             "peer_gossip_sleep_duration": "10ms",
             "peer_query_maj23_sleep_duration": "500ms",
         },
-        "storage": {"discard_abci_responses": False},
+        "storage": {"discard_abci_responses": True},  # but for the last, which a restart after a crash needs
         "tx_index": {"indexer": "null"},
         "instrumentation": {"prometheus": False},
     }

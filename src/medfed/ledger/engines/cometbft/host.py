@@ -7,7 +7,9 @@ and, for CometBFT, `cometbft/`.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Final
 
 from medfed.crypto import SigningKey
 from medfed.crypto.memory_file import MemoryFile
@@ -16,6 +18,7 @@ from medfed.identifiers import Height
 from medfed.ledger.engine import Clock, Sealer
 from medfed.ledger.engines.cometbft.abci_server import AbciServer
 from medfed.ledger.engines.cometbft.application import Application
+from medfed.ledger.engines.cometbft.calling import PeerCalls
 from medfed.ledger.engines.cometbft.configuration import (
     NodeSettings,
     make_sockets,
@@ -28,12 +31,15 @@ from medfed.ledger.engines.cometbft.program import end_orphans, installed_progra
 from medfed.ledger.engines.cometbft.replica import Replica
 from medfed.ledger.engines.cometbft.rpc import RpcClient
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
+from medfed.ledger.engines.cometbft.wal import trim_wal
 from medfed.ledger.engines.ordering import check_sealers
 from medfed.ledger.genesis import Genesis, verify_genesis
 from medfed.ledger.store import LedgerStore
 from medfed.ledger.transition import genesis_tip
 
 __all__ = ["CometEngine"]
+
+_TRIM_SECONDS: Final = 60.0
 
 
 class CometEngine(PoolEngine):
@@ -65,10 +71,14 @@ class CometEngine(PoolEngine):
         write_home(home, store.genesis, settings, sockets, self._key_file.path)
         self.application = Application(replica, clock, sealer, settings.validators)
         self._server = AbciServer(sockets.app, self.application.answer)
+        self._calls = PeerCalls(self.rpc, settings.peers)
+        self._wal = home / "data" / "cs.wal"
+        self._trimmed = time.monotonic()
         command = [str(program), "start", "--home", str(home.absolute())]
 
         def before() -> None:
             end_orphans(command)
+            trim_wal(self._wal)
             sockets.rpc.unlink(missing_ok=True)  # a killed one leaves it, and the next would not start
 
         self.supervisor = Supervisor(
@@ -126,6 +136,13 @@ class CometEngine(PoolEngine):
             raise failure
         if failure is not None:
             raise Unavailable(f"this node has stopped: {failure}")
+
+    def tend(self) -> None:
+        """What CometBFT does not do by itself: call peers that were lost for long, and drop old logs. Ask often."""
+        self._calls.look()
+        if time.monotonic() - self._trimmed > _TRIM_SECONDS:
+            self._trimmed = time.monotonic()
+            trim_wal(self._wal)
 
     def consensus_height(self) -> Height:
         """The last height that CometBFT has decided; blocks without entries count there.
