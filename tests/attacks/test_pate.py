@@ -307,8 +307,8 @@ def test_the_student_can_be_copied_and_the_copy_misleads_it_and_the_teachers(rel
     vote = lambda features: teachers.histograms(features)[:, 1] / len(teachers)  # noqa: E731
     assert changed_answers(copy, rest[:300], moved) > 0.5
     assert changed_answers(student, rest[:300], moved) > 0.4
-    # Reported as it is: what fools the student may fool the teachers as well.
-    assert 0 <= changed_answers(vote, rest[:300], moved) <= 1
+    # The weakness is real and has to be seen: what fools the copy fools the teachers' vote too (.4 of the rows).
+    assert changed_answers(vote, rest[:300], moved) > 0.2
 
 
 def test_the_service_stops_a_thief_in_a_hurry(released: dict[str, Any]) -> None:

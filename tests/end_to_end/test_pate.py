@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.pate import accuracy, auc, dataset, run, without_privacy
+from benchmarks.pate import accuracy, auc, dataset, learned_by_heart, run, without_privacy
 from benchmarks.pate_cohorts import (
     HOSPITALS,
     Cohort,
@@ -24,11 +24,8 @@ from msgspec.structs import replace as changed
 from medfed.federation.model_file import StudentCard
 from medfed.federation.plan_rules import verify_plan
 from medfed.federation.study import learner_of
-from medfed.federation.tables import table_from
-from medfed.hospital.student_audit import audit_student
 from medfed.ledger.contracts.labelling import spent
 from medfed.ledger.contracts.labelling_terms import GaussianNoise
-from medfed.models.settings import LocalTraining, MlpModel
 from medfed.simulation.api import SimulatedStudy
 
 needs_adult = pytest.mark.skipif(not has_adult(), reason="Adult is not in ../shared/data")
@@ -78,15 +75,7 @@ def test_diabetes_student_is_within_two_hundredths_of_the_same_model_without_pri
 @needs_diabetes
 @pytest.mark.slow
 def test_membership_shows_in_a_model_without_privacy_and_not_in_the_student() -> None:
-    cohort = diabetes_cohort()
-    by_heart = LocalTraining(epochs=300, batch_size=64, optimizer="adam", learning_rate=0.005)
-    training = changed(cohort.plan.training, local=by_heart)
-    plan = changed(cohort.plan, model=MlpModel(hidden=(128, 128)), training=training)
-    cohort = replace(cohort, plan=plan)
-    study = run(cohort)
-    members = table_from(cohort.tables["hospital-a"])
-    others = cohort.test | {"person": [f"other-{at}" for at in range(len(cohort.test["days"]))]}
-    found = audit_student(study.model, members, table_from(others), 25)
+    found = learned_by_heart(diabetes_cohort())
     assert found.membership_without_privacy >= 0.8
     assert found.membership_of_teacher >= 0.8
     assert found.membership_of_student <= 0.53
