@@ -21,9 +21,11 @@ from medfed.federation.robust import RobustStrategy, aggregate_updates
 from medfed.imaging.average_precision import Detected, Truth, coco_average_precision
 from medfed.imaging.picture_file import decode_picture
 from medfed.imaging.voc import read_voc
+from medfed.models.course import Course
+from medfed.models.detector_learner import DetectorLearner
 from medfed.models.parameters import Parameters
-from medfed.models.torch_detection import DetectorState, DetectorTraining, Sample, detect, train_detector
-from medfed.models.torch_detector import DetectorSettings, build_detector, detector_parameters
+from medfed.models.picture_dataset import PictureDataset, Sample
+from medfed.models.settings import DetectorModel, LocalTraining
 
 DATA: Final = Path(__file__).parents[1] / ".." / "shared" / "data" / "det_bccd"
 CLASSES: Final = ("Platelets", "RBC", "WBC")
@@ -50,9 +52,9 @@ def hospitals_of(samples: Sequence[Sample]) -> list[list[Sample]]:
     return [ordered[: cuts[0]], ordered[cuts[0] : cuts[1]], ordered[cuts[1] :]]
 
 
-def average_precisions(settings: DetectorSettings, parameters: Parameters, samples: Sequence[Sample]) -> list[float]:
+def average_precisions(learner: DetectorLearner, parameters: Parameters, samples: Sequence[Sample]) -> list[float]:
     """AP50 of each class."""
-    found = detect(settings, parameters, [sample.pixels for sample in samples])
+    found = list(learner.detections(parameters, PictureDataset.of_samples(samples, len(CLASSES))))
     figures: list[float] = []
     for label in range(len(CLASSES)):
         truths = [Truth(s.boxes[s.labels == label], np.zeros(int((s.labels == label).sum()), bool)) for s in samples]
@@ -61,16 +63,25 @@ def average_precisions(settings: DetectorSettings, parameters: Parameters, sampl
     return figures
 
 
-def train(settings: DetectorSettings, training: DetectorTraining, hospitals: Sequence[Sequence[Sample]]) -> Parameters:
-    """FedAvg over the hospitals; with one it is training in one place."""
-    now = detector_parameters(build_detector(settings, 1))
-    states = [DetectorState()] * len(hospitals)
-    for _ in range(training.rounds):
+def train(learner: DetectorLearner, rounds: int, epochs: int, hospitals: Sequence[Sequence[Sample]]) -> Parameters:
+    """FedAvg over the hospitals, each of which keeps its optimizer's state; with one it is training in one place."""
+    settings = LocalTraining(
+        epochs=epochs,
+        batch_size=4,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+    )
+    own = [PictureDataset.of_samples(samples, len(CLASSES)) for samples in hospitals]
+    now, kept = learner.initial(1), [b""] * len(own)
+    for number in range(rounds):
         updates: list[np.ndarray] = []
-        for index, own in enumerate(hospitals):
-            after, states[index] = train_detector(settings, training, now, own, states[index], index)
-            updates.append(after.flat.astype(np.float64) - now.flat)
-        mean = aggregate_updates(RobustStrategy(), updates, [float(len(own)) for own in hospitals]).update
+        for index, data in enumerate(own):
+            rng = np.random.default_rng([index, number])
+            result = learner.train(now, data, settings, rng, None, Course(number, rounds, kept[index]))
+            kept[index] = result.kept
+            updates.append(result.parameters.flat.astype(np.float64) - now.flat)
+        mean = aggregate_updates(RobustStrategy(), updates, [float(len(data)) for data in own]).update
         now = now.with_flat(now.flat + mean)
     return now
 
@@ -86,8 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit("BCCD: its files are not in ../shared/data; Shenggan/BCCD_Dataset has them")
-    settings = DetectorSettings("fcos", len(CLASSES), side=arguments.side)
-    training = DetectorTraining(epochs=arguments.epochs, rounds=arguments.rounds)
+    learner = DetectorLearner(DetectorModel("fcos"), len(CLASSES), arguments.side)
     samples = load("trainval", arguments.images)
     test = load("test", arguments.images // 4 if arguments.images else None)
     hospitals = hospitals_of(samples)
@@ -97,7 +107,7 @@ def main() -> None:
     print(f"{len(samples)} training images at {', '.join(str(len(own)) for own in hospitals)}; {len(test)} test images")
     for name, parts in ways.items():
         start = time.monotonic()
-        figures = average_precisions(settings, train(settings, training, parts), test)
+        figures = average_precisions(learner, train(learner, arguments.rounds, arguments.epochs, parts), test)
         classes = ", ".join(f"{label} {value:.3f}" for label, value in zip(CLASSES, figures, strict=True))
         print(f"{name}: AP50 {np.mean(figures):.3f} ({classes}) in {time.monotonic() - start:.0f} s", flush=True)
 

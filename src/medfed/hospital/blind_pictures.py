@@ -7,8 +7,7 @@ never put a file's name into an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,6 @@ from medfed.hospital.blind_labels import diagnosis_named, diagnosis_scored
 from medfed.imaging.burnt_in import looks_like_text
 from medfed.imaging.picture_file import decode_picture, encode_png, square_of
 from medfed.imaging.release import check_release
-from medfed.models.dataset import Dataset
 from medfed.models.parameters import Parameters
 from medfed.models.picture_dataset import PictureDataset, Sample
 
@@ -87,9 +85,7 @@ def diagnose_pictures(
     pixels = [decode_picture(case).values for case in cases]
     learner = learner_of(plan)
     if isinstance(plan.data.target, BoxesTarget):
-        readers: list[Callable[[], Sample]] = [partial(_sample, values) for values in pixels]
-        counts = np.zeros((len(pixels), len(plan.data.target.classes)), dtype=np.float32)
-        data: Dataset = PictureDataset(np.empty((len(pixels), 0), dtype=np.float32), counts, tuple(readers))
+        data = PictureDataset.of_samples([_sample(values) for values in pixels], len(plan.data.target.classes))
         scores: NDArray[Any] = learner.answers(parameters, data)
     else:
         rows = [square_of(values, picture.side, picture.channels).reshape(-1) for values in pixels]

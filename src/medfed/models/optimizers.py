@@ -1,7 +1,8 @@
 """Stochastic gradient descent and Adam, in place over one flat float32 vector.
 
 As PyTorch defines them (`torch.optim.SGD` without dampening, `torch.optim.Adam`), so that either can
-check the other. An optimizer lives for one call of `train`: this module must never keep state between rounds.
+check the other. An optimizer lives for one call of `train`, or for as long as a checkpoint of it: this module must
+never keep state between rounds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ _EPSILON: Final = 1e-8
 class Optimizer(Protocol):
     """Moves weights along a gradient."""
 
+    taken: int
+    """Steps so far."""
+
+    @property
+    def state(self) -> tuple[Float32Array, ...]:
+        """What the next step depends on besides `taken`, float32 `(size,)` each; written to, the optimizer goes on
+        from there."""
+        ...
+
     def step(self, weights: Float32Array, gradient: Float32Array) -> None:
         """Change `weights` by one step; `gradient` is left as it is. Both float32 `(size,)`."""
         ...
@@ -38,8 +48,14 @@ class Sgd:
         self._momentum = _scalar(momentum)
         self._velocity = np.zeros(size, np.float32) if momentum > 0 else None
         self._change = np.empty(size, np.float32)
+        self.taken = 0
+
+    @property
+    def state(self) -> tuple[Float32Array, ...]:
+        return () if self._velocity is None else (self._velocity,)
 
     def step(self, weights: Float32Array, gradient: Float32Array) -> None:
+        self.taken += 1
         velocity = self._velocity
         if velocity is not None:
             np.multiply(velocity, self._momentum, velocity)
@@ -54,14 +70,18 @@ class Adam:
 
     def __init__(self, size: int, rate: float) -> None:
         self._rate = rate
-        self._taken = 0
+        self.taken = 0
         self._gain1, self._gain2, self._beta2 = _scalar(1 - _BETA1), _scalar(1 - _BETA2), _scalar(_BETA2)
         self._mean = np.zeros(size, np.float32)
         self._square = np.zeros(size, np.float32)
         self._change = np.empty(size, np.float32)
 
+    @property
+    def state(self) -> tuple[Float32Array, ...]:
+        return self._mean, self._square
+
     def step(self, weights: Float32Array, gradient: Float32Array) -> None:
-        self._taken += 1
+        self.taken += 1
         mean, square, change = self._mean, self._square, self._change
         np.subtract(gradient, mean, change)
         np.multiply(change, self._gain1, change)
@@ -72,10 +92,10 @@ class Adam:
         np.add(square, change, square)
         np.sqrt(square, change)
         # rate * (mean / c1) / (sqrt(square / c2) + eps), with the scalars gathered into one.
-        root = (1 - _BETA2**self._taken) ** 0.5
+        root = (1 - _BETA2**self.taken) ** 0.5
         np.add(change, _scalar(_EPSILON * root), change)
         np.divide(mean, change, change)
-        np.multiply(change, _scalar(self._rate * root / (1 - _BETA1**self._taken)), change)
+        np.multiply(change, _scalar(self._rate * root / (1 - _BETA1**self.taken)), change)
         np.subtract(weights, change, weights)
 
 

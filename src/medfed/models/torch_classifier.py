@@ -80,6 +80,9 @@ class ImageClassifier:
     ) -> LocalResult:
         """Train from `start` on `data`; `correction`, flat float32, is added to every gradient (SCAFFOLD).
 
+        A training that was killed goes on from the last checkpoint of `course` and ends in the same parameters, bit
+        for bit.
+
         Raises:
             InvalidInput: `start` or `data` does not fit, `data` is empty, or training diverged.
             Unavailable: torch is not installed.
@@ -88,14 +91,15 @@ class ImageClassifier:
         weights = start.flat.copy()
         gradient = np.zeros_like(weights)
         augmentation = np.random.Generator(np.random.PCG64(int(rng.integers(2**63))))
-        batches = draw_batches(
+        drawn = draw_batches(
             data, settings, rng, lambda rows: rows, prepare_targets_for(self.task, self.outputs, np.float32)
         )
+        batches = ((vary_images(rows, self.model, augmentation), targets) for rows, targets in drawn)
         checked = check_correction(correction, weights.size)
         penalties = Penalties(start.flat, self._decayed, settings, checked)
         with _one_thread():
-            training = _BatchGradient(self, weights, gradient, augmentation)
-            steps = descend(weights, gradient, training, batches, settings, penalties)
+            training = _BatchGradient(self, weights, gradient, self.model.clip)
+            steps = descend(weights, gradient, training, batches, settings, penalties, course.checkpoints)
         parameters = start.with_flat(weights)
         return LocalResult(parameters, steps, len(data), self.loss(parameters, data.take(slice(MAX_REPORTED))))
 
@@ -141,7 +145,7 @@ class ImageClassifier:
         total = np.zeros(part.size, np.float64)
         prepare = prepare_targets_for(self.task, self.outputs, np.float32)
         with _one_thread():
-            gradient_of = _BatchGradient(self, parameters.flat.copy(), part, None)
+            gradient_of = _BatchGradient(self, parameters.flat.copy(), part, math.inf)
             for first in range(0, len(data), self._rows):
                 features = data.features[first : first + self._rows]
                 gradient_of(features, prepare(data.targets[first : first + self._rows]))
@@ -191,10 +195,10 @@ class _BatchGradient:
         learner: ImageClassifier,
         weights: Float32Array,
         gradient: Float32Array,
-        augmentation: np.random.Generator | None,
+        clip: float,
     ) -> None:
-        """`augmentation` draws how images are varied; without one they stay as they are and nothing is clipped."""
-        self._learner, self._augmentation = learner, augmentation
+        """`clip` is the largest norm of a gradient; infinity for any."""
+        self._learner, self._clip = learner, clip
         self._torch = torch_module()
         shapes = learner.shapes
         self._tensors = _tensors(shapes, weights)
@@ -206,17 +210,15 @@ class _BatchGradient:
 
     def __call__(self, features: Float32Array, targets: Array) -> None:
         learner, torch = self._learner, self._torch
-        model, rng = learner.model, self._augmentation
         self._whole.zero_()
-        rows = features if rng is None else vary_images(features, model, rng)
-        logits = _forward(model, self._tensors, rows)
+        logits = _forward(learner.model, self._tensors, features)
         residual: Array = logits.detach().numpy().copy()
         residual_for(learner.task, len(residual), learner.outputs, np.float32)(residual, targets)
         logits.backward(torch.from_numpy(residual))
-        if rng is not None:
+        if self._clip < math.inf:
             norm = float(torch.linalg.vector_norm(self._whole))
-            if norm > model.clip:
-                self._whole.mul_(model.clip / norm)
+            if norm > self._clip:
+                self._whole.mul_(self._clip / norm)
 
 
 def vary_images(features: Float32Array, model: ImageModel, rng: np.random.Generator) -> Float32Array:

@@ -22,12 +22,10 @@ from medfed.models.course import Course
 from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining
 from medfed.models.torch_detector import detector_parameters, load_into, seeded, torch_module
-from medfed.models.training import LocalResult, check_correction
+from medfed.models.training import CHECKPOINT_STEPS, LocalResult, check_correction
 
-__all__ = ["CHECKPOINT_STEPS", "BatchLoss", "one_cycle", "train_in_batches"]
+__all__ = ["BatchLoss", "one_cycle", "train_in_batches"]
 
-CHECKPOINT_STEPS: Final = 20
-"""Batches between checkpoints."""
 _WARM_UP: Final = 0.3
 _FIRST: Final = 1 / 25
 _LAST: Final = 1 / 1e4

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("torchvision")
 
 from medfed.errors import InvalidInput
+from medfed.models.course import Course
 from medfed.models.dataset import Dataset
 from medfed.models.image_layers import GROUPS
 from medfed.models.learner import Learner, learner_for
@@ -148,6 +149,48 @@ def test_the_same_call_gives_the_same_bits_and_leaves_torch_as_it_was(model: Ima
     assert learner.train(learner.initial(1), data, ADAM, np.random.default_rng(3)).parameters != first
     assert torch.get_num_threads() == before[0]
     assert torch.equal(torch.random.get_rng_state(), before[1])
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Kept:
+    """Checkpoints that kill who has made one, as often as they are told to."""
+
+    def __init__(self, deaths: int) -> None:
+        self.data: bytes | None = None
+        self.deaths = deaths
+
+    def load(self) -> bytes | None:
+        return self.data
+
+    def save(self, data: bytes) -> None:
+        self.data = data
+        self.deaths -= 1
+        if self.deaths >= 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_killed_in_the_middle_of_an_epoch_and_started_again_it_is_the_training_that_never_died(
+    optimizer: Any, deaths: int
+):
+    model = SmallCnnModel(side=16, filters=8, flip=True, shift=2)
+    learner, data = _learner(model), _data(model, 50)
+    settings = LocalTraining(epochs=2, batch_size=2, optimizer=optimizer, learning_rate=0.01, momentum=0.9)
+    start, rng = learner.initial(1), np.random.default_rng
+    whole = learner.train(start, data, settings, rng(2))
+    kept = Kept(deaths)
+    for _ in range(deaths):
+        with pytest.raises(Killed):
+            learner.train(start, data, settings, rng(2), course=Course(0, 1, checkpoints=kept))
+    resumed = learner.train(start, data, settings, rng(2), course=Course(0, 1, checkpoints=kept))
+    assert (resumed.parameters, resumed.steps, resumed.loss) == (whole.parameters, whole.steps, whole.loss)
+    with pytest.raises(InvalidInput, match="another model"):
+        other = _learner(SMALL[1])
+        other.train(other.initial(1), _data(SMALL[1]), settings, rng(2), course=Course(0, 1, checkpoints=kept))
 
 
 @pytest.mark.parametrize("model", SMALL)

@@ -11,20 +11,38 @@ import pytest
 pytest.importorskip("torchvision")
 
 from medfed.errors import InvalidInput
+from medfed.models import torch_training
+from medfed.models.course import Course
+from medfed.models.detector_learner import DetectorLearner
 from medfed.models.parameters import Parameters
-from medfed.models.torch_detection import (
-    DetectorState,
-    DetectorTraining,
-    Sample,
-    detect,
-    learning_rate,
-    train_detector,
-)
+from medfed.models.picture_dataset import PictureDataset
+from medfed.models.settings import DetectorModel, LocalTraining
+from medfed.models.torch_detection import Sample, detect
 from medfed.models.torch_detector import DetectorSettings, build_detector, detector_parameters, load_into, torch_module
+from medfed.models.training import LocalResult
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 KINDS = ("fcos", "retinanet", "ssdlite", "faster-rcnn")
-TRAINING = DetectorTraining(epochs=1, rounds=3, batch=2)
+TRAINING = LocalTraining(epochs=1, batch_size=2, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-4)
+FIRST_OF_THREE = Course(0, 3)
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Kept:
+    """Checkpoints, of which the newest kills whoever has made it."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.data
+
+    def save(self, data: bytes) -> None:
+        self.data = data
+        raise Killed
 
 
 def _settings(kind: str, **changes: Any) -> DetectorSettings:
@@ -51,6 +69,19 @@ def _start(kind: str) -> Parameters:
     return detector_parameters(build_detector(_settings(kind), 7))
 
 
+def _train(
+    kind: str,
+    samples: Any,
+    seed: int,
+    training: LocalTraining = TRAINING,
+    course: Course = FIRST_OF_THREE,
+    **changes: Any,
+) -> LocalResult:
+    learner = DetectorLearner(DetectorModel(cast("Any", kind), channels=32, **changes), 2, 96)
+    data = PictureDataset.of_samples(samples, 2)
+    return learner.train(_start(kind), data, training, np.random.default_rng(seed), None, course)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_builds_the_same_detector_and_leaves_torchs_generator_alone(kind: str) -> None:
     torch = torch_module()
@@ -61,22 +92,26 @@ def test_the_same_seed_builds_the_same_detector_and_leaves_torchs_generator_alon
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_that_stops_after_every_batch_and_goes_on_is_one_that_never_stopped(kind: str) -> None:
-    settings, samples = _settings(kind), _samples()
-    whole, state = train_detector(settings, TRAINING, _start(kind), samples, DetectorState(), 11)
-    assert state.steps == 3
-    parts, kept = _start(kind), DetectorState()
-    for _ in range(3):
-        parts, kept = train_detector(settings, TRAINING, parts, samples, kept, 11, most_steps=1)
-    assert parts == whole
-    assert (kept.first, kept.second) == (state.first, state.second)
-    assert train_detector(settings, TRAINING, _start(kind), samples, DetectorState(), 12)[0] != whole
+def test_a_training_that_is_killed_after_every_batch_and_goes_on_is_one_that_never_was(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = _samples()
+    whole = _train(kind, samples, 11)
+    assert whole.steps == 3
+    monkeypatch.setattr(torch_training, "CHECKPOINT_STEPS", 1)
+    kept = Kept()
+    for _ in range(2):
+        with pytest.raises(Killed):
+            _train(kind, samples, 11, course=Course(0, 3, checkpoints=kept))
+    resumed = _train(kind, samples, 11, course=Course(0, 3, checkpoints=kept))
+    assert (resumed.parameters, resumed.kept) == (whole.parameters, whole.kept)
+    assert _train(kind, samples, 12).parameters != whole.parameters
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_without_findings_is_background_and_a_grey_one_is_an_image(kind: str) -> None:
     empty = Sample(np.zeros((72, 96), np.uint8), np.zeros((0, 4)), np.zeros(0, np.int64))
-    after, _ = train_detector(_settings(kind), TRAINING, _start(kind), [empty], DetectorState(), 1)
+    after = _train(kind, [empty], 1).parameters
     if kind != "ssdlite":  # it learns from as many background boxes as there are others three times: here none
         assert after != _start(kind)
     for found in detect(_settings(kind), after, [empty.pixels]):
@@ -85,8 +120,7 @@ def test_an_image_without_findings_is_background_and_a_grey_one_is_an_image(kind
 
 
 def test_only_the_layers_that_the_plan_lists_are_trained() -> None:
-    settings = _settings("fcos", trainable=("head.",))
-    after, _ = train_detector(settings, TRAINING, _start("fcos"), _samples(), DetectorState(), 1)
+    after = _train("fcos", _samples(), 1, trainable=("head.",)).parameters
     for name, values in after.items():
         same = np.array_equal(values, _start("fcos")[name])
         assert same or name.startswith("head."), name
@@ -112,28 +146,14 @@ def test_samples_that_are_wrong_are_refused(wrong: str) -> None:
         "empty": [sample._replace(boxes=np.zeros((2, 4)))],
         "none": [],
     }[wrong]
-    with pytest.raises(InvalidInput, match="detector"):
-        train_detector(_settings("fcos"), TRAINING, _start("fcos"), bad, DetectorState(), 1)
-
-
-def test_the_rate_goes_up_for_three_tenths_and_down_to_almost_nothing_as_torchs_does() -> None:
-    torch = torch_module()
-    value = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([value], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=TRAINING.peak_rate, total_steps=101)
-    for step in range(101):
-        expected = schedule.get_last_lr()[0]
-        assert learning_rate(TRAINING, step, 101) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-        optimizer.step()
-        if step < 100:
-            schedule.step()
+    with pytest.raises(InvalidInput, match=r"detector|no example|a label is not"):
+        _train("fcos", bad, 1)
 
 
 def test_a_detector_finds_what_it_was_trained_on() -> None:
-    settings = _settings("fcos")
-    training = DetectorTraining(epochs=40, rounds=1, batch=5)
-    samples = _samples()
-    after, _ = train_detector(settings, training, _start("fcos"), samples, DetectorState(), 1)
+    settings, samples = _settings("fcos"), _samples()
+    training = LocalTraining(epochs=40, batch_size=5, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-4)
+    after = _train("fcos", samples, 1, training, Course(0, 1)).parameters
     found = detect(settings, after, [sample.pixels for sample in samples], least=0.2)
     right = 0
     for sample, seen in zip(samples, found, strict=True):

@@ -15,8 +15,11 @@ from tests.support.pictures import blood_cells
 from medfed.federation.robust import RobustStrategy, aggregate_updates
 from medfed.imaging.picture_file import decode_picture
 from medfed.imaging.voc import read_voc
-from medfed.models.torch_detection import DetectorState, DetectorTraining, Sample, detection_loss, train_detector
-from medfed.models.torch_detector import DetectorSettings, build_detector, detector_parameters
+from medfed.models.course import Course
+from medfed.models.detector_learner import DetectorLearner
+from medfed.models.picture_dataset import PictureDataset
+from medfed.models.settings import DetectorModel, LocalTraining
+from medfed.models.torch_detection import Sample
 
 CLASSES = ("Platelets", "RBC", "WBC")
 
@@ -38,19 +41,20 @@ def _samples(part: str, count: int) -> list[Sample]:
 @pytest.mark.slow
 @pytest.mark.torch
 def test_five_rounds_over_three_hospitals_lower_the_loss_on_other_peoples_cells() -> None:
-    settings = DetectorSettings("fcos", len(CLASSES), side=128, channels=32)
-    training = DetectorTraining(epochs=2, rounds=5, batch=2)
-    pictures, others = _samples("train", 12), _samples("test", 4)
-    hospitals = [pictures[:5], pictures[5:9], pictures[9:]]
-    now = detector_parameters(build_detector(settings, 1))
-    before = detection_loss(settings, now, others)
-    states = [DetectorState()] * 3
-    for _ in range(5):
+    learner = DetectorLearner(DetectorModel("fcos", channels=32), len(CLASSES), 128)
+    training = LocalTraining(epochs=2, batch_size=2, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-4)
+    pictures, others = _samples("train", 12), PictureDataset.of_samples(_samples("test", 4), len(CLASSES))
+    hospitals = [PictureDataset.of_samples(own, len(CLASSES)) for own in (pictures[:5], pictures[5:9], pictures[9:])]
+    now = learner.initial(1)
+    before = learner.loss(now, others)
+    kept = [b""] * 3
+    for number in range(5):
         updates = list[np.ndarray]()
         for index, own in enumerate(hospitals):
-            after, states[index] = train_detector(settings, training, now, own, states[index], index)
-            updates.append(after.flat.astype(np.float64) - now.flat)
+            course, rng = Course(number, 5, kept[index]), np.random.default_rng([index, number])
+            result = learner.train(now, own, training, rng, None, course)
+            kept[index] = result.kept
+            updates.append(result.parameters.flat.astype(np.float64) - now.flat)
         mean = aggregate_updates(RobustStrategy(), updates, [float(len(own)) for own in hospitals]).update
         now = now.with_flat(now.flat + mean)
-    after_loss = detection_loss(settings, now, others)
-    assert after_loss < 0.75 * before  # measured: 2.815 to 1.645
+    assert learner.loss(now, others) < 0.75 * before

@@ -18,8 +18,8 @@ from medfed.models.course import Course
 from medfed.models.parameters import Parameters
 from medfed.models.settings import LocalTraining, PictureTraining
 from medfed.models.torch_detector import detector_parameters, torch_module
-from medfed.models.torch_training import CHECKPOINT_STEPS, train_in_batches
-from medfed.models.training import LocalResult
+from medfed.models.torch_training import one_cycle, train_in_batches
+from medfed.models.training import CHECKPOINT_STEPS, LocalResult
 
 pytestmark = pytest.mark.torch
 torch: Any = torch_module()
@@ -99,3 +99,15 @@ def test_what_the_optimizer_kept_goes_into_the_next_round_and_belongs_to_its_mod
         local = LocalTraining(epochs=1, optimizer="adamw")
         train_in_batches(other, lambda chosen, drawn: other(INPUTS[chosen]).mean(), start, 4, local,
                          np.random.default_rng(0), None, Course(1, 3, first.kept))  # fmt: skip
+
+
+def test_the_rate_goes_up_for_three_tenths_and_down_to_almost_nothing_as_torchs_does() -> None:
+    value = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([value], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=101)
+    for step in range(101):
+        expected = schedule.get_last_lr()[0]
+        assert one_cycle(2e-3, step, 101) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        optimizer.step()
+        if step < 100:
+            schedule.step()
