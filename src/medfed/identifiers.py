@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Final
+from collections.abc import Callable, Iterable
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta
 
@@ -22,12 +23,14 @@ __all__ = [
     "Signature",
     "StudyId",
     "check_name",
+    "find_by_digits",
     "parse_digest",
     "parse_study_id",
     "sha256",
     "short",
 ]
 
+T = TypeVar("T")
 DIGEST_BYTES: Final = 32
 _NAME: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z"
 
@@ -87,6 +90,20 @@ def parse_study_id(text: str) -> StudyId:
 def short(identifier: bytes) -> str:
     """The first 12 hexadecimal digits, for people to read."""
     return identifier.hex()[:12]
+
+
+def find_by_digits(what: str, text: str, entries: Iterable[T], identifier: Callable[[T], bytes], hint: str = "") -> T:
+    """The one of `entries` whose identifier begins with the hexadecimal digits in `text`; `what` is one of them.
+
+    Raises:
+        InvalidInput: none begins so, or several do; with `hint` at the end.
+    """
+    found = [entry for entry in entries if identifier(entry).hex().startswith(text.lower())]
+    if not text or len(found) != 1:
+        some = "studies" if what == "study" else f"{what}s"
+        reason = f"no {what}" if not found else f"{len(found)} {some}"
+        raise InvalidInput(f"{what} {text[:70]!r}: {reason} on this ledger with that identifier{hint}")
+    return found[0]
 
 
 def _from_hex(text: str, size: int, what: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medfed.cli.options import PATH, NumberRange, act, as_json, ledger_option, open_view, passphrase, site_option
+from medfed.cli.options import PATH, NumberRange, act, as_json, ledger_option, open_own_site, open_view, site_option
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
 
@@ -117,15 +117,11 @@ def approve(alignment: str, ledger: Path, site: Path) -> None:
     Patients are compared only where site.toml states a legal basis, whatever is approved here.
     """
     from medfed.hospital.alignment_state import approve_alignment
-    from medfed.hospital.site_directory import open_site
 
     with open_view(ledger) as view:
         record = _find(view, alignment)
-    opened = open_site(site, passphrase(f"Passphrase of {site}"), ledger=ledger)
-    try:
+    with open_own_site(site, ledger) as opened:
         approve_alignment(opened.vault, record)
-    finally:
-        opened.vault.close()
     click.echo(f"approved: {record.kind}, question {record.question.hex()[:12]}")
 
 
@@ -164,15 +160,11 @@ def decline(alignment: str, ledger: Path, site: Path, code: str, as_json: bool) 
 def result(alignment: str, ledger: Path, site: Path, output: Path | None, as_json: bool) -> None:
     """Show how much of what this site has others have too."""
     from medfed.hospital.alignment_state import load_result
-    from medfed.hospital.site_directory import open_site
 
     with open_view(ledger) as view:
         record = _find(view, alignment)
-    opened = open_site(site, passphrase(f"Passphrase of {site}"), ledger=ledger)
-    try:
+    with open_own_site(site, ledger) as opened:
         found = load_result(opened.vault, record.alignment)
-    finally:
-        opened.vault.close()
     if found is None:
         raise InvalidInput(f"alignment {record.alignment.hex()}: this site has no result of it ({_phase(record)})")
     if output is not None:
@@ -210,14 +202,12 @@ def _write(path: Path, found: AlignmentResult) -> None:
 
 
 def _find(view: StateView, text: str) -> Alignment:
+    from medfed.identifiers import find_by_digits
     from medfed.ledger.contracts.alignment import alignment_record, alignments
 
-    found = [identifier for identifier in alignments(view) if identifier.hex().startswith(text.lower())]
-    record = alignment_record(view, found[0]) if text and len(found) == 1 else None
-    if record is None:
-        reason = "no alignment" if not found else f"{len(found)} alignments"
-        raise InvalidInput(f"alignment {text!r}: {reason} on this ledger with that identifier; see `medfed align list`")
-    return record
+    known = (alignment_record(view, identifier) for identifier in alignments(view))
+    records = [record for record in known if record is not None]
+    return find_by_digits("alignment", text, records, lambda one: one.alignment, "; see `medfed align list`")
 
 
 def _phase(record: Alignment) -> str:

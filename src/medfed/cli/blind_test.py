@@ -12,6 +12,7 @@ from medfed.cli.options import (
     NumberRange,
     as_json,
     ledger_option,
+    open_own_site,
     open_view,
     passphrase,
     sent,
@@ -22,9 +23,7 @@ from medfed.errors import InvalidInput
 
 if TYPE_CHECKING:
     from medfed.diagnosis.blind_odds import Interval
-    from medfed.identifiers import Digest
     from medfed.ledger.contracts.blind_test import BlindTest
-    from medfed.ledger.engine import StateView
 
 _HOUR_MS = 3600 * 1000
 
@@ -51,10 +50,11 @@ def serve(model: str, ledger: Path, site: Path, operating: float, stop: bool, as
     """Offer a registered model for blind tests. This site's agent then answers what it is asked."""
     from medfed.hospital.acting import acting_for
     from medfed.hospital.blind_testing import serve_model
+    from medfed.hospital.lookup import find_model
     from medfed.ledger.contracts.blind_test import OfferBlindTests, is_offered
 
     with acting_for(site, ledger, passphrase(f"Passphrase of {site}")) as acting:
-        digest = _find_model(acting.view, model)
+        digest = find_model(acting.view, model)
         if not stop:
             serve_model(acting.site.vault, digest, operating)
         if is_offered(acting.view, acting.site.name, digest) and not stop:
@@ -100,10 +100,11 @@ def ask(
     """
     from medfed.hospital.acting import acting_for
     from medfed.hospital.blind_asking import ask_service, read_material
+    from medfed.hospital.lookup import find_model
 
     names = columns.split(",") if columns else None
     with acting_for(site, ledger, passphrase(f"Passphrase of {site}")) as acting:
-        digest = _find_model(acting.view, model)
+        digest = find_model(acting.view, model)
         material = read_material(acting.site.blobs, digest, diagnosed, undiagnosed, names, cleared=cleared)
         body = ask_service(
             acting.site, acting.view, service, digest, material, count=count, threshold=threshold,
@@ -140,18 +141,15 @@ def list_(ledger: Path, as_json: bool) -> None:
 def show(test: str, ledger: Path, site: Path, as_json: bool) -> None:
     """Show the diagnosis, or FALSE and nothing else; or how far the test is. Only for the site that has asked."""
     from medfed.hospital.blind_testing import verdict_of
-    from medfed.hospital.site_directory import open_site
+    from medfed.hospital.lookup import find_blind_test
 
     with open_view(ledger) as view:
-        found = _find(view, test)
+        found = find_blind_test(view, test)
     facts = _facts(found)
     decided = found.phase in ("passed", "failed", "expired")
     if decided:
-        opened = open_site(site, passphrase(f"Passphrase of {site}"), ledger=ledger)
-        try:
+        with open_own_site(site, ledger) as opened:
             verdict = verdict_of(view, opened.vault, found.test)
-        finally:
-            opened.vault.close()
         facts |= {"passed": verdict.passed, "diagnosis": verdict.diagnosis if verdict.passed else False}
         if not as_json:
             click.echo(str(verdict))
@@ -169,15 +167,12 @@ def show(test: str, ledger: Path, site: Path, as_json: bool) -> None:
 def stop(test: str, ledger: Path, site: Path) -> None:
     """Reveal nothing more in a test of this site. It expires, and that stands against this site if it was its turn."""
     from medfed.hospital.blind_testing import stop_blind_test
-    from medfed.hospital.site_directory import open_site
+    from medfed.hospital.lookup import find_blind_test
 
     with open_view(ledger) as view:
-        found = _find(view, test)
-    opened = open_site(site, passphrase(f"Passphrase of {site}"), ledger=ledger)
-    try:
+        found = find_blind_test(view, test)
+    with open_own_site(site, ledger) as opened:
         stop_blind_test(view, opened.vault, found.test)
-    finally:
-        opened.vault.close()
     click.echo(f"stopped: {found.test.hex()[:12]} ends at its deadline")
 
 
@@ -246,28 +241,6 @@ def odds(count: int, threshold: str, as_json: bool) -> None:
         return
     rows = [(f"{accuracy:.2f}", f"{chance:.4f}") for accuracy, chance in curve]
     table(f"{count} diagnosed cases, more than {num}/{den} right", ("accuracy", "gets FALSE"), rows)
-
-
-def _find(view: StateView, text: str) -> BlindTest:
-    from medfed.ledger.contracts.blind_test import blind_tests
-
-    found = [test for test in blind_tests(view) if test.test.hex().startswith(text.lower())]
-    if not text or len(found) != 1:
-        reason = "no blind test" if not found else f"{len(found)} blind tests"
-        raise InvalidInput(f"test {text[:40]!r}: {reason} on this ledger with that identifier")
-    return found[0]
-
-
-def _find_model(view: StateView, text: str) -> Digest:
-    from medfed.ledger.contracts.registry import artefacts
-
-    found = [
-        one.artefact for one in artefacts(view) if one.kind == "model" and one.artefact.hex().startswith(text.lower())
-    ]
-    if not text or len(found) != 1:
-        reason = "no registered model" if not found else f"{len(found)} registered models"
-        raise InvalidInput(f"model {text[:70]!r}: {reason} on this ledger with that digest")
-    return found[0]
 
 
 def _phase(test: BlindTest) -> str:

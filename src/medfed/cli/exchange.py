@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from medfed.cli.options import (
     as_json,
     find_study,
     ledger_option,
+    open_own_site,
     open_view,
     passphrase,
     sent,
@@ -24,9 +24,9 @@ from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput, Refused
 
 if TYPE_CHECKING:
+    from medfed.hospital.agent import Agent
     from medfed.hospital.duties.exchanging import Matter
-    from medfed.ledger.contracts.offered_data import OfferedDataset, Purpose
-    from medfed.ledger.engine import StateView
+    from medfed.ledger.contracts.offered_data import Purpose
 
 _HOUR_MS = 3600 * 1000
 _PURPOSES = ("audit", "quality-control", "research", "training", "validation")
@@ -95,10 +95,11 @@ def offer(
 @as_json
 def take_back(dataset: str, ledger: Path, site: Path, as_json: bool) -> None:
     """Take no new requests for a dataset; those under way go on."""
+    from medfed.hospital.lookup import find_dataset
     from medfed.ledger.contracts.offered_data import TakeDatasetBack
 
     with open_view(ledger) as view:
-        found = _find_dataset(view, dataset)
+        found = find_dataset(view, dataset)
     receipt = act(ledger, site, TakeDatasetBack(found.dataset))
     if as_json:
         print_json(receipt)
@@ -147,10 +148,11 @@ def list_(ledger: Path, as_json: bool) -> None:
 def request(dataset: str, ledger: Path, site: Path, purpose: Purpose, as_json: bool) -> None:
     """Ask an owner for a dataset. This site's agent receives it and compares it with the ledger."""
     from medfed.crypto import system_entropy
+    from medfed.hospital.lookup import find_dataset
     from medfed.ledger.contracts.exchange import RequestData
 
     with open_view(ledger) as view:
-        found = _find_dataset(view, dataset)
+        found = find_dataset(view, dataset)
     body = RequestData(system_entropy(16), found.dataset, purpose)
     receipt = act(ledger, site, body)
     if as_json:
@@ -170,6 +172,7 @@ def decide(request: str, ledger: Path, site: Path, grant: bool, code: str | None
     """Grant or refuse a request for data of this site."""
     import msgspec
 
+    from medfed.hospital.lookup import find_matter
     from medfed.identifiers import Code
     from medfed.ledger.contracts.exchange import DecideRequest
 
@@ -180,7 +183,7 @@ def decide(request: str, ledger: Path, site: Path, grant: bool, code: str | None
     except msgspec.ValidationError:
         raise InvalidInput(f"code {code!r}: expected 1 to 40 of a-z, 0-9 and hyphens") from None
     with open_view(ledger) as view:
-        found = _find(view, request)
+        found = find_matter(view, request)
     receipt = act(ledger, site, DecideRequest(found.request.request, grant, code or "none"))
     if as_json:
         print_json(receipt)
@@ -194,8 +197,10 @@ def decide(request: str, ledger: Path, site: Path, grant: bool, code: str | None
 @as_json
 def show(request: str, ledger: Path, as_json: bool) -> None:
     """Show how far a request is, and who was found at fault."""
+    from medfed.hospital.lookup import find_matter
+
     with open_view(ledger) as view:
-        found = _find(view, request)
+        found = find_matter(view, request)
     _say(found, as_json, {})
 
 
@@ -249,64 +254,44 @@ def _now(
 ) -> tuple[Matter, bool]:  # fmt: skip
     """Do what is due to a site in a request, unless its agent does; the request afterwards, and whether it is left."""
     from medfed.hospital.acting import acting_for
+    from medfed.hospital.lookup import find_matter
 
     with acting_for(site, ledger, passphrase(f"Passphrase of {site}")) as acting:
-        found = _find(acting.view, text)
+        found = find_matter(acting.view, text)
         if found.name_of(role) != acting.site.name:
             raise Refused("not-yours", f"the {role} of this request is {found.name_of(role)}, not {acting.site.name}")
         if found.request.phase not in phases:
             raise Refused("wrong-phase", f"the request is {_phase(found.request)}; nothing of this is due")
         if acting.agent is None:
             click.echo(f"the agent that is running on {site} does this", err=True)
-        for _ in range(_MOST_STEPS if acting.agent is not None else 0):
-            moved = acting.agent.step() if acting.agent is not None else 0
-            found = _find(acting.agent.engine.view() if acting.agent else acting.view, found.request.request.hex())
-            if not moved or found.request.phase not in phases:
-                break
-        for problem in acting.agent.problems.values() if acting.agent is not None else ():
-            click.echo(f"medfed: {problem}", err=True)
+        else:
+            found = _step(acting.agent, found, phases)
         if not quiet:
             _say(found, as_json, {"left_for_agent": acting.agent is None})
         return found, acting.agent is None
 
 
+def _step(agent: Agent, found: Matter, phases: tuple[str, ...]) -> Matter:
+    """Let this site's own agent act until the request has left these phases, or nothing moves; the request then."""
+    from medfed.hospital.lookup import find_matter
+
+    for _ in range(_MOST_STEPS):
+        moved = agent.step()
+        found = find_matter(agent.engine.view(), found.request.request.hex())
+        if not moved or found.request.phase not in phases:
+            break
+    for problem in agent.problems.values():
+        click.echo(f"medfed: {problem}", err=True)
+    return found
+
+
 def _received(ledger: Path, site: Path, found: Matter) -> dict[str, Any]:
     from medfed.hospital.exchange_state import outcome_of, received_file
-    from medfed.hospital.site_directory import open_site
 
-    opened = open_site(site, passphrase(f"Passphrase of {site}"), ledger=ledger)
-    try:
+    with open_own_site(site, ledger) as opened:
         outcome = outcome_of(opened, found.request.request)
         path = received_file(opened, found.request.request)
-    finally:
-        opened.vault.close()
     return {"outcome": outcome, "file": str(path) if outcome == "good" else None}
-
-
-def _find(view: StateView, text: str) -> Matter:
-    from medfed.hospital.duties.exchanging import Matter
-    from medfed.ledger.contracts.exchange import data_requests
-    from medfed.ledger.contracts.offered_data import offered_dataset
-
-    found = _only("request", text, data_requests(view), lambda one: one.request)
-    dataset = offered_dataset(view, found.dataset)
-    if dataset is None:
-        raise InvalidInput(f"request {text[:70]!r}: its dataset is not on this ledger")
-    return Matter(found, dataset)
-
-
-def _find_dataset(view: StateView, text: str) -> OfferedDataset:
-    from medfed.ledger.contracts.offered_data import offered_datasets
-
-    return _only("dataset", text, offered_datasets(view), lambda one: one.dataset)
-
-
-def _only(what: str, text: str, entries: list[Any], name: Callable[[Any], bytes]) -> Any:
-    found = [entry for entry in entries if name(entry).hex().startswith(text.lower())]
-    if not text or len(found) != 1:
-        reason = f"no {what}" if not found else f"{len(found)} {what}s"
-        raise InvalidInput(f"{what} {text[:70]!r}: {reason} on this ledger with that identifier")
-    return found[0]
 
 
 def _phase(request: Any) -> str:

@@ -13,6 +13,7 @@ import click
 from medfed.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from medfed.hospital.site import Site
     from medfed.identifiers import StudyId
     from medfed.ledger.engine import StateView
     from medfed.ledger.store import LedgerStore
@@ -27,6 +28,7 @@ __all__ = [
     "export_ledger_option",
     "find_study",
     "ledger_option",
+    "open_own_site",
     "open_store",
     "open_view",
     "passphrase",
@@ -104,13 +106,22 @@ def find_study(view: StateView, text: str) -> StudyId:
     Raises:
         InvalidInput: none does, or several do.
     """
+    from medfed.identifiers import find_by_digits
     from medfed.ledger.contracts.studies import studies
 
-    found = [identifier for identifier in studies(view) if identifier.hex().startswith(text.lower())]
-    if not text or len(found) != 1:
-        reason = "no study" if not found else f"{len(found)} studies"
-        raise InvalidInput(f"study {text!r}: {reason} on this ledger with that identifier; see `medfed study list`")
-    return found[0]
+    return find_by_digits("study", text, studies(view), lambda identifier: identifier, "; see `medfed study list`")
+
+
+@contextmanager
+def open_own_site(directory: Path, ledger: Path) -> Generator[Site]:
+    """A site to read in, whether its agent is running or not; asks for its passphrase."""
+    from medfed.hospital.site_directory import open_site
+
+    opened = open_site(directory, passphrase(f"Passphrase of {directory}"), ledger=ledger)
+    try:
+        yield opened
+    finally:
+        opened.vault.close()
 
 
 def act(ledger: Path, directory: Path, body: Body) -> dict[str, Any]:

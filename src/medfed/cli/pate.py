@@ -16,8 +16,8 @@ from medfed.cli.options import (
     export_ledger_option,
     find_study,
     ledger_option,
+    open_own_site,
     open_view,
-    passphrase,
     sites_data_option,
 )
 from medfed.cli.output import print_json, table
@@ -378,13 +378,9 @@ def _cost_of(terms: LabellingTerms, hospitals: int, used: tuple[int, ...]) -> fl
 def _accounts(directory: Path, ledger: Path) -> dict[str, Any]:
     """What the site's vault says, in counts only."""
     from medfed.hospital.enrolled import account_summary
-    from medfed.hospital.site_directory import open_site
 
-    site = open_site(directory, passphrase(f"Passphrase of {directory}"), ledger=ledger)
-    try:
+    with open_own_site(directory, ledger) as site:
         return account_summary(site)
-    finally:
-        site.vault.close()
 
 
 def _print_accounts(facts: dict[str, Any]) -> None:
