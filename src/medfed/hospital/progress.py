@@ -35,6 +35,7 @@ __all__ = [
     "AggregateDoubt",
     "AttemptRecord",
     "ChosenVector",
+    "OwnAttempt",
     "PairSecretStore",
     "Progress",
     "follow",
@@ -80,13 +81,19 @@ class ChosenVector(Record):
     """What the round would release, as vault keys: see `release_keys`."""
 
 
-class AttemptRecord(Record):
-    """What was drawn and signed in one attempt."""
+class OwnAttempt(Record, kw_only=True):
+    """What is kept of one attempt, however updates are protected."""
 
-    self_seed: bytes
-    blob: Digest
+    blob: Digest | None = None
+    """What was submitted."""
     survivors: Digest | None = None
     """The survivors that were signed; never two different ones."""
+
+
+class AttemptRecord(OwnAttempt):
+    """What was drawn for an update under masks."""
+
+    self_seed: bytes
 
 
 class AggregateDoubt(Record):

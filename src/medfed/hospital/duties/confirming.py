@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,13 +19,14 @@ from medfed.hospital.noisy_update import may_sign_noisy, sign_noisy
 from medfed.hospital.progress import (
     AttemptRecord,
     ChosenVector,
+    OwnAttempt,
     PairSecretStore,
     Release,
     study_key,
 )
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
-from medfed.identifiers import Digest, Name
+from medfed.identifiers import Name, StudyId
 from medfed.ledger.contracts.membership import is_active
 from medfed.ledger.contracts.offices import is_masked
 from medfed.ledger.contracts.reveals import PairSeed, Seeds, escrow_context
@@ -38,16 +39,29 @@ from medfed.ledger.transaction import Body
 
 __all__ = [
     "ConfirmProposedSurvivors",
+    "Proposal",
     "has_to_confirm",
     "may_release",
     "own_seeds",
-    "refusal_to_sign",
+    "proposal_to_sign",
     "share_key",
+    "sign_survivors",
     "verify_survivors",
 ]
 
 _REPORT_AFTER: Final = 0.5
 """The part of the confirm phase after which a blob that cannot be had is reported."""
+
+
+A = TypeVar("A", bound=OwnAttempt)
+
+
+class Proposal(NamedTuple, Generic[A]):
+    """Survivors that wait for this hospital's signature."""
+
+    study: Study
+    current: Round
+    known: A
 
 
 class ConfirmProposedSurvivors:
@@ -65,13 +79,10 @@ class ConfirmProposedSurvivors:
 
     def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
         """The signed survivors are in the vault in the same commit as the transaction that says so."""
-        study, current = study_record(view, work.study), round_record(view, work.study, work.round)
-        key = study_key(work.study, "attempt", work.round, work.attempt)
-        known = site.vault.load(key, AttemptRecord)
-        if study is None or current is None or current.survivors_digest is None or known is None:
+        found = proposal_to_sign(site, view, work, AttemptRecord)
+        if found is None:
             return ()
-        if _submission(view, study, current, site.name).blob != known.blob:
-            return ()  # sent before this vault was restored from a copy: its seeds are lost, so it must not be summed
+        study, current, known = found
         verify_survivors(view, study, current)
         plan = plan_of(view, study.study)
         missing = _missing(site.blobs, view, study, current, plan)
@@ -79,10 +90,9 @@ class ConfirmProposedSurvivors:
             return self._report(site, study, current, missing, reported=work.detail == "reported")
         if not may_sign_noisy(site, plan, study, current):
             return (RefuseSurvivors(study.study, current.number, current.attempt, "budget-spent"),)
-        refusal = refusal_to_sign(site, view, study, current, known.survivors)
+        refusal = sign_survivors(site, view, found)
         if refusal is not None:
             return (refusal,)
-        site.vault.store(key, replace(known, survivors=current.survivors_digest))
         sign_noisy(site, plan, study, current)
         return (self._confirmation(site, view, study, current, known),)
 
@@ -131,20 +141,35 @@ def has_to_confirm(study: Study, current: Round, me: Me) -> bool:
     return waits and me.name in current.survivors and me.name not in current.confirmed
 
 
-def refusal_to_sign(
-    site: Site, view: StateView, study: Study, current: Round, signed: Digest | None
-) -> RefuseSurvivors | None:
-    """None if the proposed survivors may be signed, else what to say instead; `signed` are those of this attempt.
+def proposal_to_sign(site: Site, view: StateView, work: Work, kind: type[A]) -> Proposal[A] | None:
+    """What is proposed in an attempt, with what this vault has of it, a record of `kind`.
+
+    None where nothing is proposed, or the update was sent before this vault was restored from a copy: what belongs to
+    it is lost, so it must not be counted.
+    """
+    study, current = study_record(view, work.study), round_record(view, work.study, work.round)
+    known = site.vault.load(_attempt_key(work.study, work.round, work.attempt), kind)
+    if study is None or current is None or current.survivors_digest is None or known is None:
+        return None
+    submitted = submission(view, study.study, current.number, current.attempt, site.name)
+    return Proposal(study, current, known) if submitted is not None and submitted.blob == known.blob else None
+
+
+def sign_survivors(site: Site, view: StateView, proposal: Proposal[A]) -> RefuseSurvivors | None:
+    """Note in the vault that these survivors are signed, never others in the same attempt; or what to say instead.
 
     Raises:
         Tampered: others were signed in this attempt, or the proposal does not hold together.
     """
+    study, current, known = proposal
     verify_survivors(view, study, current)
-    if signed is not None and signed != current.survivors_digest:
+    if known.survivors is not None and known.survivors != current.survivors_digest:
         raise Tampered(f"round {current.number}: two survivor sets for attempt {current.attempt}")
-    if may_release(site, view, study, current):
-        return None
-    return RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others")
+    if not may_release(site, view, study, current):
+        return RefuseSurvivors(study.study, current.number, current.attempt, "released-over-others")
+    key = _attempt_key(study.study, current.number, current.attempt)
+    site.vault.store(key, replace(known, survivors=current.survivors_digest))
+    return None
 
 
 def verify_survivors(view: StateView, study: Study, current: Round) -> None:
@@ -200,6 +225,10 @@ def _submission(view: StateView, study: Study, current: Round, name: Name) -> Su
     if found is None:
         raise Tampered(f"round {current.number}: survivor {name} has not submitted")
     return found
+
+
+def _attempt_key(study: StudyId, number: int, attempt: int) -> str:
+    return study_key(study, "attempt", number, attempt)
 
 
 def _need_secrets(site: Site, study: Study) -> PairSecretStore:

@@ -15,12 +15,11 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from medfed.crypto import seal
-from medfed.encoding import Record
 from medfed.errors import Tampered, Unavailable
 from medfed.homomorphic import Layout, encrypt_vector, envelope_size, seal_envelope
 from medfed.hospital.duties.choosing import ChosenUpdate, choose_update, is_update_due
-from medfed.hospital.duties.confirming import has_to_confirm, refusal_to_sign
-from medfed.hospital.progress import ChosenVector, Release, study_key
+from medfed.hospital.duties.confirming import Proposal, has_to_confirm, proposal_to_sign, sign_survivors
+from medfed.hospital.progress import ChosenVector, OwnAttempt, Release, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
 from medfed.identifiers import Digest, Name, sha256
@@ -34,22 +33,19 @@ from medfed.ledger.contracts.membership import participant
 from medfed.ledger.contracts.offices import Offices, is_encrypted, offices
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, study_record
-from medfed.ledger.contracts.updates import SubmitUpdate, submission
+from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 
 __all__ = ["ConfirmEncrypted", "NoteEncryptedRelease", "SubmitEncryptedUpdate", "key_in_use"]
 
 
-class EncryptedAttempt(Record):
-    """What was drawn and signed in one attempt."""
+class EncryptedAttempt(OwnAttempt):
+    """What was drawn for an encrypted update."""
 
     tag_seed: bytes
     blob_key: bytes
     ciphertexts: Digest | None = None
-    blob: Digest | None = None
-    survivors: Digest | None = None
-    """The survivors that were signed; never two different ones."""
 
 
 class SubmitEncryptedUpdate:
@@ -142,19 +138,11 @@ class ConfirmEncrypted:
 
     def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
         """The signed survivors are in the vault in the same commit as the transaction that says so."""
-        study, current = study_record(view, work.study), round_record(view, work.study, work.round)
-        place = study_key(work.study, "attempt", work.round, work.attempt)
-        known = site.vault.load(place, EncryptedAttempt)
-        if study is None or current is None or current.survivors_digest is None or known is None:
+        found = proposal_to_sign(site, view, work, EncryptedAttempt)
+        if found is None or found.known.ciphertexts is None:
             return ()
-        submitted = submission(view, study.study, current.number, current.attempt, site.name)
-        if submitted is None or submitted.blob != known.blob or known.ciphertexts is None:
-            return ()  # sent before this vault was restored from a copy: what opens it is lost
-        refusal = refusal_to_sign(site, view, study, current, known.survivors)
-        if refusal is not None:
-            return (refusal,)
-        site.vault.store(place, replace(known, survivors=current.survivors_digest))
-        return (_confirmation(site, view, study, current, known),)
+        refusal = sign_survivors(site, view, found)
+        return (refusal,) if refusal is not None else (_confirmation(site, view, found),)
 
 
 class NoteEncryptedRelease:
@@ -196,9 +184,8 @@ def key_in_use(view: StateView, study: Study) -> Digest:
     return found.key
 
 
-def _confirmation(
-    site: Site, view: StateView, study: Study, current: Round, known: EncryptedAttempt
-) -> ConfirmCiphertext:
+def _confirmation(site: Site, view: StateView, proposal: Proposal[EncryptedAttempt]) -> ConfirmCiphertext:
+    study, current, known = proposal
     found, key = offices(view, study), key_in_use(view, study)
     if found is None:
         raise Unavailable(f"study {study.study.hex()}: it has no offices")

@@ -13,20 +13,18 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from medfed.crypto import SealingKey
-from medfed.encoding import Record
 from medfed.errors import Tampered, Unavailable
 from medfed.hospital.duties.choosing import choose_update, is_update_due
-from medfed.hospital.duties.confirming import has_to_confirm, refusal_to_sign
+from medfed.hospital.duties.confirming import has_to_confirm, proposal_to_sign, sign_survivors
 from medfed.hospital.duties.joining import PrivateStudyKey
-from medfed.hospital.progress import AggregateDoubt, study_key
+from medfed.hospital.progress import AggregateDoubt, OwnAttempt, study_key
 from medfed.hospital.site import Site
 from medfed.hospital.work import Me, Work
-from medfed.identifiers import Digest
 from medfed.ledger.contracts.aggregates import ConfirmSealed, DisputeAggregate, disputes, session_keys
 from medfed.ledger.contracts.offices import is_sealed
 from medfed.ledger.contracts.rounds import Round, round_record
 from medfed.ledger.contracts.studies import Study, study_record
-from medfed.ledger.contracts.updates import SubmitUpdate, submission
+from medfed.ledger.contracts.updates import SubmitUpdate
 from medfed.ledger.engine import StateView
 from medfed.ledger.transaction import Body
 from medfed.secure_sum.sealed import Slot, open_session_key, seal_update, sealed_length, update_commitment
@@ -34,13 +32,10 @@ from medfed.secure_sum.sealed import Slot, open_session_key, seal_update, sealed
 __all__ = ["ConfirmSealedSurvivors", "DisputeWrongAggregate", "SubmitSealedUpdate"]
 
 
-class SealedAttempt(Record):
-    """What was drawn and signed in one attempt."""
+class SealedAttempt(OwnAttempt):
+    """What was drawn for a sealed update."""
 
     salt: bytes
-    blob: Digest | None = None
-    survivors: Digest | None = None
-    """The survivors that were signed; never two different ones."""
 
 
 class SubmitSealedUpdate:
@@ -107,19 +102,14 @@ class ConfirmSealedSurvivors:
 
     def perform(self, work: Work, site: Site, view: StateView) -> Sequence[Body]:
         """The signed survivors are in the vault in the same commit as the transaction that says so."""
-        study, current = study_record(view, work.study), round_record(view, work.study, work.round)
-        place = study_key(work.study, "attempt", work.round, work.attempt)
-        known = site.vault.load(place, SealedAttempt)
-        if study is None or current is None or current.survivors_digest is None or known is None:
+        found = proposal_to_sign(site, view, work, SealedAttempt)
+        if found is None:
             return ()
-        submitted = submission(view, study.study, current.number, current.attempt, site.name)
-        if submitted is None or submitted.blob != known.blob:
-            return ()  # sent before this vault was restored from a copy
-        refusal = refusal_to_sign(site, view, study, current, known.survivors)
+        refusal = sign_survivors(site, view, found)
         if refusal is not None:
             return (refusal,)
-        site.vault.store(place, replace(known, survivors=current.survivors_digest))
-        return (ConfirmSealed(study.study, current.number, current.attempt, current.survivors_digest),)
+        current = found.current
+        return (ConfirmSealed(work.study, current.number, current.attempt, current.survivors_digest or b""),)
 
 
 class DisputeWrongAggregate:

@@ -71,7 +71,7 @@ class SubmitMaskedUpdate:
         data = encode_update(mask_update(vector, self_seed, seeds, in_place=vector.flags.writeable))
         blob = sha256(data)
         if known is None:
-            site.vault.store(key, AttemptRecord(self_seed, blob))
+            site.vault.store(key, AttemptRecord(self_seed, blob=blob))
         elif known.blob != blob:
             raise Tampered(f"round {current.number}: the vault gives another update than the one it has promised")
         site.blobs.put(data)
