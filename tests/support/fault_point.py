@@ -5,6 +5,7 @@ For tests only; nothing in the product knows of it. Environment variables:
 MEDFED_TEST_DIE_AT    a file of the fault points died at: the process kills itself (SIGKILL) at each kind of
                       fault point that is not in it often enough, having written it there first.
 MEDFED_TEST_TIMES     how often to die at each kind; a kind is a name without its numbers.
+MEDFED_TEST_KINDS     a regular expression; only at kinds in which it is found. Left out, at all.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from medfed.ledger.store import LedgerStore
 
 DIE_AT = "MEDFED_TEST_DIE_AT"
 TIMES = "MEDFED_TEST_TIMES"
+KINDS = "MEDFED_TEST_KINDS"
 
 
 def kind_of(name: str) -> str:
@@ -35,16 +37,17 @@ def kind_of(name: str) -> str:
 class FaultPoints:
     """The fault points that this run has still to die at."""
 
-    def __init__(self, path: Path, times: int) -> None:
+    def __init__(self, path: Path, times: int, kinds: str = "") -> None:
         self._path = path
         self._times = times
+        self._kinds = re.compile(kinds)
         path.touch()
         self._died = Counter(path.read_text().splitlines())
 
     def __call__(self, name: str) -> None:
         """Die here, unless this kind has had its times."""
         kind = kind_of(name)
-        if self._died[kind] >= self._times:
+        if self._died[kind] >= self._times or not self._kinds.search(kind):
             return
         with self._path.open("a") as file:
             file.write(kind + "\n")
@@ -81,5 +84,5 @@ def around(owner: type, method: str, name: str, effect: FaultPoints) -> None:
 if __name__ == "__main__":
     from medfed.cli.main import main
 
-    install(FaultPoints(Path(os.environ[DIE_AT]), int(os.environ[TIMES])))
+    install(FaultPoints(Path(os.environ[DIE_AT]), int(os.environ[TIMES]), os.environ.get(KINDS, "")))
     main(sys.argv[1:])
