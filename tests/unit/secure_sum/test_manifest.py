@@ -42,6 +42,13 @@ def test_a_bound_means_the_same_as_integer_or_float() -> None:
     assert encode(Entry("a", "count", 1, 16.0)) == encode(Entry("a", "count", 1, 16))
 
 
+def test_entries_are_kept_as_they_are_given_and_cannot_be_changed_later() -> None:
+    given = [Entry("a", "count", 1, 1)]
+    manifest = Manifest(given)  # type: ignore[arg-type]
+    given.append(Entry("b", "count", 1, 1))
+    assert manifest.entries == (Entry("a", "count", 1, 1),)
+
+
 def test_a_manifest_survives_encoding() -> None:
     again = decode(encode(MANIFEST), Manifest)
     assert again == MANIFEST

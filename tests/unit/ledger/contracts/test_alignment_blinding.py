@@ -115,6 +115,10 @@ def test_a_report_names_another_hospital_once_that_has_published(run: AlignmentR
     assert refuse("alpha", ReportBlinded(ID, 0, "nobody")) == "bad-report"
     run.report("alpha", "beta")
     assert refuse("alpha", ReportBlinded(ID, 0, "beta")) == "already-reported"
+    run.published(("alpha", "delta", "gamma"))
+    assert run.record.stage == 1
+    assert refuse("alpha", ReportBlinded(ID, 0, "alpha")) == "bad-report"
+    assert refuse("alpha", ReportBlinded(ID, 0, "nobody")) == "bad-report"
     assert refuse("organiser", ReportBlinded(ID, 0, "beta")) == "not-on-roster"
 
 
