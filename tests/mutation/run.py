@@ -1,9 +1,10 @@
 """`make mutants`: does the suite notice wrong changes of the contracts, the transition, `verify` and the secure sum?
 
 The tests are collected once and run once as they are, to learn which reach which line. Then, for one wrong change of a
-function at a time, a forked process puts the changed code into the function and runs the tests that reach the line, the
-fastest first, until one fails. Printed is every change that none noticed: kill it with a test, or explain it in
-docs/testing.md. Constants and bounds of fields are not changed here: `tests/unit/ledger/bounds.txt` lists the bounds.
+function at a time, a forked process puts the changed code into the function and runs the tests that reach the line
+until one fails: first those that have noticed most changes of the module, then the fastest. Printed is every change
+that none noticed: kill it with a test, or explain it in docs/testing.md. Constants and bounds of fields are not changed
+here: `tests/unit/ledger/bounds.txt` lists the bounds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ast
 import importlib
 import inspect
 import json
+import mmap
 import os
 import random
 import resource
@@ -52,6 +54,17 @@ Reach = dict[str, list[str]]
 
 
 @dataclass
+class _Attempt:
+    """One change that is being tried in another process."""
+
+    name: str
+    change: Mutation
+    tests: Sequence[str]
+    at: mmap.mmap
+    """Shared with that process: which of the tests it is at."""
+
+
+@dataclass
 class Campaign:
     """A pytest plugin that tries changes where pytest would run the tests."""
 
@@ -62,7 +75,9 @@ class Campaign:
     jobs: int
     reach: Path | None
     counts: Counter[str] = field(default_factory=Counter[str])
-    _running: dict[int, tuple[str, Mutation]] = field(default_factory=dict[int, tuple[str, Mutation]])
+    _running: dict[int, _Attempt] = field(default_factory=dict[int, _Attempt])
+    _noticed: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """How many changes of a module a test has noticed."""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of running the tests."""
@@ -91,17 +106,22 @@ class Campaign:
                 continue
             while len(self._running) >= self.jobs:
                 self._collect()
-            child = _forked(lambda tests=tests, name=name, change=change: _try(session, items, tests, name, change))
-            self._running[child] = (name, change)
+            tests = sorted(tests, key=lambda test, name=name: -self._noticed[name, test])
+            attempt = _Attempt(name, change, tests, mmap.mmap(-1, 4))
+            child = _forked(lambda attempt=attempt: _try(session, items, attempt))
+            self._running[child] = attempt
         while self._running:
             self._collect()
 
     def _collect(self) -> None:
         child, status = os.wait()
-        name, change = self._running.pop(child)
+        attempt = self._running.pop(child)
+        name, change = attempt.name, attempt.change
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, 1, -signal.SIGXCPU, -signal.SIGKILL):
             raise RuntimeError(f"{name}:{change.line}: trying {change.becomes} ended with {code}")
+        if code:
+            self._noticed[name, attempt.tests[int.from_bytes(attempt.at[:], "little")]] += 1
         self._note(name, change, "killed" if code else "survived")
 
     def _note(self, name: str, change: Mutation, outcome: str) -> None:
@@ -147,9 +167,10 @@ def _record(session: pytest.Session, file: Path) -> int:
     return int(session.testsfailed > 0)
 
 
-def _try(session: pytest.Session, items: dict[str, Any], tests: Sequence[str], name: str, change: Mutation) -> int:
-    _put_in(name, change)
-    for test in tests:
+def _try(session: pytest.Session, items: dict[str, Any], attempt: _Attempt) -> int:
+    _put_in(attempt.name, attempt.change)
+    for at, test in enumerate(attempt.tests):
+        attempt.at[:] = at.to_bytes(4, "little")
         _run(session, [items[test]])
         if session.testsfailed:
             return 1
