@@ -68,7 +68,7 @@ class _Attempt:
 class Campaign:
     """A pytest plugin that tries changes where pytest would run the tests."""
 
-    only: str
+    only: Sequence[str]
     skip: int
     sample: int | None
     seed: int
@@ -83,9 +83,9 @@ class Campaign:
         """In place of running the tests."""
         changes = [(name, one) for name in MODULES for one in _in_functions((PACKAGE / name).read_text())]
         random.Random(self.seed).shuffle(changes)
-        changes = [(name, one) for name, one in changes if self.only in f"{name}:{one.line}"][self.skip :][
-            : self.sample
-        ]
+        changes = [
+            (name, one) for name, one in changes if any(part in f"{name}:{one.line}" for part in self.only or [""])
+        ][self.skip :][: self.sample]
         items = {item.nodeid: item for item in session.items}
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -237,7 +237,7 @@ def _say(text: str) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make mutants", description="Wrong changes that no test notices.")
-    parser.add_argument("--only", default="", help="changes whose module:line contains this")
+    parser.add_argument("--only", nargs="*", default=[], help="changes whose module:line contains one of these")
     parser.add_argument("--skip", type=int, default=0, help="pass by so many of the changes first")
     parser.add_argument("--sample", type=int, help="so many of the changes, in the order of --seed; default: all")
     parser.add_argument("--seed", type=int, default=0)

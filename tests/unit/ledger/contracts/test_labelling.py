@@ -85,6 +85,22 @@ def test_rule_1_terms_that_do_not_hold_together_are_refused(terms: Terms) -> Non
     assert study.world.refuse("organiser", study.proposal()) == "bad-terms"
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"attended": 4},
+        {"dropouts": 2, "colluding": 1},
+        {"dropouts": 1, "colluding": 2},
+        {"budget": (100,)},
+        {"dropouts": 1},
+    ],
+    ids=["attended", "dropouts", "colluding", "budget", "quorum"],
+)
+def test_rule_1_terms_at_their_limits_are_taken(changed: dict[str, Any]) -> None:
+    study = StudyWorld(World.build(), _terms(**changed))
+    study.world.accept("organiser", study.proposal())
+
+
 def test_rule_1_the_stages_of_a_batch_follow_each_other() -> None:
     study = _running(_confident())
     seen: list[VotesRound] = []
