@@ -51,11 +51,13 @@ class _Change(ast.NodeTransformer):
 
     def __init__(self, wanted: int | None) -> None:
         self.wanted = wanted
+        self.count = 0
         self.found: list[Mutation] = []
 
     def _offer(self, node: ast.stmt | ast.expr, changed: ast.AST) -> ast.AST:
-        number = len(self.found)
-        self.found.append(Mutation(number, node.lineno, ast.unparse(node)[:120], ast.unparse(changed)[:120]))
+        number, self.count = self.count, self.count + 1
+        if self.wanted is None:
+            self.found.append(Mutation(number, node.lineno, ast.unparse(node)[:120], ast.unparse(changed)[:120]))
         return ast.copy_location(changed, node) if number == self.wanted else node
 
     def visit(self, node: ast.AST) -> ast.AST:

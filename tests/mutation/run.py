@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import importlib
 import inspect
 import json
@@ -90,6 +91,8 @@ class Campaign:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 reach = _reach(session, self.reach or Path(folder) / "reach.json")
+            gc.collect()
+            gc.freeze()  # so that the many processes to come share these pages
             self._try_all(session, items, reach, changes)
         finally:
             for child in self._running:

@@ -6,14 +6,14 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 from tests.support.ciphertexts import EncryptedStudyWorld, admit, encrypted_terms
-from tests.support.ledger import FOUR, SEVEN, StudyWorld, World
+from tests.support.ledger import FOUR, PHASE_MS, SEVEN, StudyWorld, World
 from tests.support.sealed import AGGREGATOR, SealedStudyWorld, sealed_terms
 
 from medfed.encoding import encode
 from medfed.identifiers import sha256
 from medfed.ledger.contracts.aggregates import Verdict, aggregate, disputes, session_keys
 from medfed.ledger.contracts.ciphertexts import PublishCiphertextSum
-from medfed.ledger.contracts.deadlines import AbortStudy, ResumeStudy
+from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy
 from medfed.ledger.contracts.offices import PublishEncryptionKey
 from medfed.ledger.contracts.rewards import study_points
 from medfed.ledger.contracts.survivors import RefuseSurvivors
@@ -306,3 +306,35 @@ def test_the_last_aggregate_is_disputed_before_it_is_agreed() -> None:
 
 def test_masked_terms_have_no_office() -> None:
     assert StudyWorld(World.build()).terms.sealed is UNSET
+
+
+def test_exactly_two_updates_of_a_quorum_are_enough_to_count() -> None:
+    world = World.build()
+    assert world.refuse("organiser", SealedStudyWorld(world, sealed_terms(most_left_out=2)).proposal()) == "bad-terms"
+    world.accept("organiser", SealedStudyWorld(world, sealed_terms(most_left_out=1)).proposal())
+
+
+def test_an_aggregate_is_awaited_for_as_long_as_revealing_may_take() -> None:
+    study = _running()
+    study.update_all()
+    study.world.clock.now_ms += 5_000
+    study.confirm_all()
+    assert (study.round.phase, study.round.deadline_ms) == ("sum", study.world.clock.now_ms + PHASE_MS)
+    study.world.clock.now_ms = study.round.deadline_ms
+    assert study.world.refuse("user", Advance(study.study)) == "too-early"
+    study.world.accept(AGGREGATOR, study.publication())
+
+
+def test_all_updates_may_be_bad_and_all_be_shortened() -> None:
+    study = _confirmed()
+    study.world.accept(AGGREGATOR, study.publication(shortened=FOUR))
+    study = _confirmed()
+    study.world.accept(AGGREGATOR, study.bad(*FOUR))
+    assert (study.record.phase, study.record.pause_code) == ("paused", "attempts-used")
+
+
+def test_a_dispute_of_the_last_aggregate_leaves_its_round_released() -> None:
+    study = _running()
+    study.to_agreeing()
+    study.world.accept("gamma", study.dispute())
+    assert study.round.phase == "released"

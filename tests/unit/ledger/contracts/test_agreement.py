@@ -312,3 +312,14 @@ def test_a_third_rejection_with_the_last_update_proposes_no_survivors(world: Wor
         world.accept(name, study.update(name, accepts=False))
     assert (study.record.phase, study.record.pause_code) == ("paused", "three-rejections")
     assert (study.round.phase, study.round.survivors) == ("unreleased", ())
+
+
+def test_rule_4_one_who_asks_to_stop_after_the_base_is_final_stops_nothing(world: World) -> None:
+    study = training(world)
+    for name in ("alpha", "beta", "delta"):
+        world.accept(name, study.update(name))
+    assert study.record.base is not None
+    world.accept("gamma", study.attestation(stop=True))
+    assert (study.round.number, study.round.phase, study.round.kind) == (1, "update", "training")
+    world.accept("gamma", study.update("gamma"))
+    assert study.round.phase == "confirm"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 from tests.support.ciphertexts import AGGREGATOR, KEY_HOLDER, EncryptedStudyWorld, admit, encrypted_terms
-from tests.support.ledger import FOUR, SEVEN, StudyWorld, World
+from tests.support.ledger import FOUR, PHASE_MS, SEVEN, StudyWorld, World
+from tests.support.sealed import SealedStudyWorld
 
 from medfed.identifiers import sha256
 from medfed.ledger.contracts.ciphertexts import SealedKey, ciphertext_confirmation, ciphertext_sums, decryption
-from medfed.ledger.contracts.deadlines import AbortStudy, ResumeStudy
+from medfed.ledger.contracts.deadlines import AbortStudy, Advance, ResumeStudy
 from medfed.ledger.contracts.rewards import study_points
 from medfed.ledger.contracts.survivors import RefuseSurvivors
 from medfed.ledger.verify import verify_ledger
@@ -276,3 +277,35 @@ def test_aborting_closes_the_round_as_what_it_has_told(phase: str, ends: str) ->
     for name in ("alpha", "beta", "gamma"):
         study.world.accept(name, AbortStudy(study.study, "enough"))
     assert study.round.phase == ends
+
+
+def test_sums_and_decryptions_are_awaited_for_as_long_as_revealing_may_take() -> None:
+    study = _running()
+    study.update_all()
+    study.world.clock.now_ms += 5_000
+    study.confirm_all()
+    for phase in ("sum", "decrypt"):
+        assert (study.round.phase, study.round.deadline_ms) == (phase, study.world.clock.now_ms + PHASE_MS)
+        study.world.clock.now_ms = study.round.deadline_ms
+        assert study.world.refuse("user", Advance(study.study)) == "too-early"
+        if phase == "sum":
+            study.add_all()
+    study.world.accept(KEY_HOLDER, study.decryption())
+
+
+def test_all_ciphertexts_may_be_bad() -> None:
+    study = _confirmed()
+    study.world.accept(AGGREGATOR, study.bad(*FOUR))
+    assert (study.record.phase, study.record.pause_code) == ("paused", "attempts-used")
+
+
+def test_an_encrypted_confirmation_has_no_place_in_a_sealed_study() -> None:
+    study = SealedStudyWorld(World.build()).to_running()
+    study.update_all()
+    other = _running()
+    other.update_all()
+    body = replace(other.encrypted_confirmation("alpha"), survivors=study.round.survivors_digest)
+    assert study.world.refuse("alpha", body) == "other-protection"
+    study.confirm_all()
+    report = replace(other.bad("alpha"), round=study.round.number)
+    assert study.world.refuse(AGGREGATOR, report) == "other-protection"

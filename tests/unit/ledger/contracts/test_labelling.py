@@ -9,12 +9,14 @@ from msgspec.structs import replace
 from tests.support.ledger import FOUR, STUDY, StudyWorld, World, make_terms
 
 from medfed.encoding import encode
+from medfed.errors import Refused
 from medfed.ledger.contracts.deadlines import ResumeStudy
-from medfed.ledger.contracts.labelling import VotesRound, spent, votes_round
+from medfed.ledger.contracts.labelling import VotesRound, charge_votes, is_affordable, spent, votes_round
 from medfed.ledger.contracts.labelling_terms import ConfidentNoise, GaussianNoise, LabellingTerms, LaplaceNoise
 from medfed.ledger.contracts.rewards import study_points
 from medfed.ledger.contracts.studies import Rejoin
 from medfed.ledger.contracts.terms import Step, Terms
+from medfed.ledger.state import Overlay
 
 PLAIN: dict[str, Any] = {
     "noise": LaplaceNoise(200),
@@ -197,3 +199,51 @@ def resume(study: StudyWorld) -> None:
             if len(study.record.resume_votes) >= study.terms.quorum:
                 break
             study.world.accept(name, ResumeStudy(STUDY))
+
+
+def _charged(study: StudyWorld, times: int, survivors: int = 4) -> Overlay:
+    overlay = Overlay(study.world.view.state)
+    for _ in range(times):
+        charge_votes(overlay, study.record, 0, survivors)
+    return overlay
+
+
+def test_rule_4_what_would_pass_the_budget_is_never_charged() -> None:
+    """The contract opens no such round; it would not count it either."""
+    study = _running(_terms())
+    assert spent(_charged(study, 3), study.record).histograms == (150,)
+    with pytest.raises(Refused) as refused:
+        _charged(study, 4)
+    assert refused.value.code == "budget-spent"
+
+
+def test_rule_4_a_sum_over_too_few_is_never_charged() -> None:
+    study = _running(_terms(dropouts=1))
+    assert spent(_charged(study, 1, survivors=3), study.record).histograms == (50,)
+    with pytest.raises(Refused) as refused:
+        _charged(study, 1, survivors=2)
+    assert refused.value.code == "too-little-noise"
+
+
+def test_only_a_votes_round_of_a_labelling_study_is_charged() -> None:
+    study = _running(_terms())
+    with pytest.raises(Refused) as refused:
+        charge_votes(Overlay(study.world.view.state), study.record, 7, 4)
+    assert refused.value.code == "no-votes-round"
+    plain = StudyWorld(World.build()).to_running()
+    for ask in (lambda: charge_votes(Overlay(plain.world.view.state), plain.record, 0, 4),
+                lambda: spent(plain.world.view, plain.record)):  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert refused.value.code == "not-labelling"
+
+
+def test_rule_3_the_last_batch_that_the_budget_covers_is_affordable_and_no_more() -> None:
+    study = _running(_terms())
+    assert is_affordable(_charged(study, 2), study.record)
+    assert not is_affordable(_charged(study, 3), study.record)
+    confident = _running(_confident())
+    second = replace(confident.record, done_in_step=1)
+    overlay = _charged(confident, 2)
+    assert not is_affordable(overlay, confident.record)
+    assert is_affordable(overlay, second), "the answers have a budget of their own"

@@ -381,3 +381,63 @@ def test_what_is_being_voted_on_is_listed_with_the_votes_so_far(world: World) ->
         (f"replace keys by {key.signing_key.hex()[:16]}", Ballot(("beta",))),
         ("rules 2 from block 1000", Ballot(("alpha",))),
     ]
+
+
+def test_rule_1_a_proposal_that_a_departure_has_lost_may_be_made_anew_at_once(world: World) -> None:
+    """Two of four could still have carried it; of three they cannot, and nobody has voted since."""
+    world.accept("alpha", world.candidate("omega"))
+    world.accept("beta", VoteOnParticipant("omega", False))
+    world.accept("delta", Leave())
+    world.accept("gamma", world.candidate("omega", generation=1))
+    for voter in ("alpha", "beta"):
+        world.accept(voter, VoteOnParticipant("omega", True))
+    found = participant(world.view, "omega")
+    assert found is not None
+    assert found.signing_key == key_of("omega", 1).public
+
+
+def test_rule_5_a_removal_that_a_departure_has_lost_may_be_proposed_anew_at_once(world: World) -> None:
+    admit(world, "epsilon")
+    world.accept("alpha", ProposeRemoval("delta"))
+    world.accept("beta", VoteOnRemoval("delta", False))
+    world.accept("gamma", Leave())
+    world.accept("epsilon", ProposeRemoval("delta"))
+    for voter in ("alpha", "beta"):
+        world.accept(voter, VoteOnRemoval("delta", True))
+    assert not admitted(world, "delta")
+
+
+def test_rule_5_a_proposal_of_one_without_a_vote_is_no_yes_to_a_removal(world: World) -> None:
+    world.accept("user", ProposeRemoval("delta"))
+    for voter in ("alpha", "beta"):
+        world.accept(voter, VoteOnRemoval("delta", True))
+    assert admitted(world, "delta")
+    world.accept("gamma", VoteOnRemoval("delta", True))
+    assert not admitted(world, "delta")
+
+
+def test_rule_7_an_upgrade_for_the_very_block_that_decides_it_lapses(world: World) -> None:
+    for late, rules in ((0, 2), (1, 3)):
+        height = world.view.tip.height + 4 + late
+        world.accept("alpha", ProposeUpgrade(rules, height))
+        world.accept("delta", ChangeAddress(f"host:{rules}"))
+        world.accept("beta", VoteOnUpgrade(rules, True))
+        world.accept("gamma", VoteOnUpgrade(rules, True))
+        assert world.view.tip.height == height - late
+        assert rules_at(world.view, height) == (rules if late else 1)
+
+
+def test_rule_7_an_upgrade_proposed_for_this_block_does_not_bar_the_next(world: World) -> None:
+    height = world.view.tip.height + 2
+    world.accept("user", ProposeUpgrade(2, height))
+    world.accept("alpha", ProposeUpgrade(2, height + 10))
+    assert world.view.tip.height == height
+    assert world.refuse("beta", ProposeUpgrade(2, height + 20)) == "already-proposed"
+
+
+def test_rule_3_a_key_that_was_changed_to_is_taken_too(world: World) -> None:
+    world.accept("alpha", world.new_keys("alpha", 1))
+    world.generations["alpha"] = 1
+    message = key_proof_message(world.view.chain, "beta", key_of("alpha", 1).public, sealing_key_of("beta", 1))
+    stolen = RotateKeys(key_of("alpha", 1).public, sealing_key_of("beta", 1), key_of("alpha", 1).sign(message))
+    assert world.refuse("beta", stolen) == "key-taken"

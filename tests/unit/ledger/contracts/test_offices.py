@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 from tests.support.ciphertexts import AGGREGATOR, KEY_HOLDER, EncryptedStudyWorld, admit, encrypted_terms
-from tests.support.ledger import FOUR, StudyWorld, World, make_terms
+from tests.support.ledger import FOUR, PHASE_MS, StudyWorld, World, make_terms
+from tests.support.sealed import SealedStudyWorld, sealed_terms
 
 from medfed.encoding import encode
-from medfed.ledger.contracts.deadlines import AbortStudy
+from medfed.ledger.contracts.deadlines import AbortStudy, Advance
+from medfed.ledger.contracts.labelling_terms import LabellingTerms, LaplaceNoise
+from medfed.ledger.contracts.membership import Leave
 from medfed.ledger.contracts.offices import offices
 from medfed.ledger.contracts.studies import WithdrawFromStudy
-from medfed.ledger.contracts.terms import Step
+from medfed.ledger.contracts.terms import Step, Terms
 
 
 def _study(**others: object) -> EncryptedStudyWorld:
@@ -183,3 +186,36 @@ def test_the_studys_own_deadline_ends_it_while_it_awaits_its_key() -> None:
     study.to_sealing()
     study.advance()
     assert (study.record.phase, study.record.pause_code) == ("aborted", "study-deadline")
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_key_is_awaited_for_as_long_as_keying_may_take(sealed: bool) -> None:
+    study = SealedStudyWorld(World.build()) if sealed else _study()
+    study.world.clock.now_ms += 5_000
+    study.to_sealing()
+    assert study.record.phase == "awaiting-key"
+    assert study.record.deadline_ms == study.world.view.tip.time_ms + PHASE_MS
+    study.world.clock.now_ms = study.record.deadline_ms
+    assert study.world.refuse("user", Advance(study.study)) == "too-early"
+    if isinstance(study, SealedStudyWorld):
+        study.world.accept(study.aggregator, study.keys())
+    else:
+        study.world.accept(KEY_HOLDER, study.key())
+    assert study.record.phase == "running"
+
+
+@pytest.mark.parametrize("terms", [encrypted_terms(steps=(Step("votes", 2),)), sealed_terms(steps=(Step("votes", 2),))])
+def test_votes_are_masked_whatever_noise_they_have(terms: Terms) -> None:
+    noise = LabellingTerms(LaplaceNoise(200), (50,), (150,), 1, 1, 1, 1_000_000, 10_000_000_000)
+    masked = replace(make_terms(steps=(Step("votes", 2),)), labelling=noise)
+    world = World.build()
+    study = StudyWorld(world, replace(terms, labelling=noise))
+    assert world.refuse("organiser", study.proposal()) == "bad-terms"
+    world.accept("organiser", StudyWorld(world, masked).proposal())
+
+
+def test_who_has_left_holds_no_office() -> None:
+    for name, terms in (("user", encrypted_terms(key_holder="user")), (AGGREGATOR, encrypted_terms())):
+        study = EncryptedStudyWorld(World.build(), terms)
+        study.world.accept(name, Leave())
+        assert study.world.refuse("organiser", study.proposal()) == "bad-office"
