@@ -70,3 +70,19 @@ def records(data: Path, output: Path, as_json: bool) -> None:
     facts = run_records_demo(data, output, quiet=as_json)
     if as_json:
         print_json(facts)
+
+
+@demo.command()
+@click.option("--output", type=PATH, default=Path("medfed-imaging-demo"), show_default=True, help="Where it is kept.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="Training rounds in place of the plan's; fewer find less.")
+@as_json
+def imaging(output: Path, rounds: int | None, as_json: bool) -> None:
+    """Train a detector of blood cells under session keys, ask it blindly, and request pictures, on 150 real pictures.
+
+    Needs medfed[imaging,torch]. The pictures are of the BCCD set (MIT licence) and come with MedFed.
+    """
+    from medfed.demo.imaging_tour import run_imaging_demo
+
+    facts = run_imaging_demo(output, rounds=rounds, quiet=as_json)
+    if as_json:
+        print_json(facts)

@@ -179,14 +179,12 @@ def _finish(
 
 def _bytes_sent(place: Place, ended: Study) -> dict[Name, int]:
     """Bytes of protected updates that each hospital submitted, from the ledger."""
-    from medfed.ledger.transaction import SignedTransaction, SubmitUpdate
+    from medfed.ledger.transaction import SubmitUpdate
 
     sent = dict.fromkeys(FILES, 0)
-    for block in place.engine.blocks():
-        for wire in block.transactions:
-            transaction = SignedTransaction.from_bytes(wire).transaction
-            if isinstance(transaction.body, SubmitUpdate) and transaction.sender in sent:
-                sent[transaction.sender] += transaction.body.length
+    for transaction in place.transactions():
+        if isinstance(transaction.body, SubmitUpdate) and transaction.sender in sent:
+            sent[transaction.sender] += transaction.body.length
     return sent
 
 

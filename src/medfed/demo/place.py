@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from medfed.identifiers import Name, StudyId
 from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.engines.embedded import EmbeddedEngine
+from medfed.ledger.transaction import SignedTransaction, Transaction
 from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium, office_holders, office_roles
 from medfed.simulation.world import propose_study
 
@@ -50,6 +52,12 @@ class DemoDirectory:
     def site(self, name: Name) -> Path:
         """A participant's site directory."""
         return self.root / "sites" / name
+
+    def transactions(self) -> Iterator[Transaction]:
+        """Everything on the ledger, in order, the refused included."""
+        for block in self.engine.blocks():
+            for wire in block.transactions:
+                yield SignedTransaction.from_bytes(wire).transaction
 
 
 @dataclass(frozen=True)

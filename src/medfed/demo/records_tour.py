@@ -6,21 +6,18 @@ hospital wrote down in the end, and the course is taken to be good.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from medfed.alignment.patients import PatientQuestion
 from medfed.alignment.signature import SignatureQuestion
 from medfed.crypto import SiteKeys, system_entropy
-from medfed.demo.place import PASSPHRASE, prepare_directory
+from medfed.demo.agents import AgentProcesses
+from medfed.demo.place import prepare_directory
 from medfed.demo.records_place import (
     SITES,
     RecordsPlace,
@@ -57,7 +54,7 @@ from medfed.simulation.world import propose_study
 
 __all__ = ["run_records_demo"]
 
-_LIMIT: Final = 150.0
+_LIMIT: Final = 600.0
 _SECOND: Final = 1_000
 _USER: Final = "doctor"
 _ROUNDS: Final = 6
@@ -70,8 +67,8 @@ class Tour:
 
     place: RecordsPlace
     story: Story
+    agents: AgentProcesses
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
-    agents: dict[Name, subprocess.Popen[bytes]] = field(default_factory=dict[Name, "subprocess.Popen[bytes]"])
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,8 @@ def run_records_demo(data: Path, output: Path, *, quiet: bool = False) -> dict[s
     story = Story(quiet=quiet)
     started = time.perf_counter()
     prepare_directory(output, resume=False)
-    tour = Tour(open_records_place(output), story)
+    place = open_records_place(output)
+    tour = Tour(place, story, AgentProcesses(place))
     try:
         story.title("Four hospital groups import their records")
         stays = split_tables(data, tour.place)
@@ -109,13 +107,13 @@ def run_records_demo(data: Path, output: Path, *, quiet: bool = False) -> dict[s
             story.say(f"{name:6} {stays[name]:4} stays")
         story.say(f"vocabulary: {len(words.attributes)} attributes, {len(words.diagnoses)} diagnoses")
         tour.facts |= {"stays": stays, "vocabulary": words.digest}
-        _start_agents(tour)
+        tour.agents.start(SITES)
         aligned = _align(tour)
         model = _train(tour, words, aligned, "first")
         _consult(tour, words, model)
         _train(tour, words, Aligned(patients=aligned.patients), "again")
     finally:
-        _stop_agents(tour)
+        tour.agents.stop()
         tour.place.engine.close()
     tour.facts["seconds"] = round(time.perf_counter() - started, 1)
     story.say(f"{tour.facts['seconds']} seconds in all; everything is in {output}")
@@ -134,7 +132,7 @@ def _align(tour: Tour) -> Aligned:
         deadline = 120 * _SECOND
         _send(tour.place, OpenAlignment(identifiers[kind], study, kind, content, 5_000, 2, SITES, deadline, deadline))
     for kind, identifier in identifiers.items():
-        _wait(tour, f"alignment of {kind}", lambda one=identifier: _aligned(tour, one))
+        tour.agents.wait(f"alignment of {kind}", partial(_aligned, tour, identifier), _LIMIT)
         results = {name: _result(tour, name, identifier) for name in SITES}
         shared = sum(count for _, count in results[SITES[0]].sizes.by_holders)
         tour.story.say(f"{kind}: {shared} are at more than one site")
@@ -162,7 +160,7 @@ def _train(tour: Tour, words: Vocabulary, aligned: Aligned, which: str) -> Model
     tour.story.title("They train together" if which == "first" else "They train again, with the new case")
     study = system_entropy(16)
     propose_study(tour.place.engine, tour.place.organiser, plan, study)
-    ended = _wait(tour, f"study {which}", lambda: _trained(tour, study))
+    ended = tour.agents.wait(f"study {which}", partial(_trained, tour, study), _LIMIT)
     view = tour.place.engine.view()
     brought = {name: enrolment(view, study, name) for name in SITES}
     examples = {name: found.examples for name, found in brought.items() if found is not None}
@@ -271,36 +269,3 @@ def _result(tour: Tour, name: Name, identifier: StudyId) -> AlignmentResult:
 def _check(plan: Plan, ended: Study) -> None:
     if ended.phase != "completed":
         raise Unavailable(f"{plan.purpose.title}: the study ended {ended.phase}")
-
-
-def _wait(tour: Tour, what: str, found: Callable[[], Any]) -> Any:
-    end = time.monotonic() + _LIMIT
-    while time.monotonic() < end:
-        height = tour.place.engine.view().tip.height
-        if (result := found()) is not None:
-            return result
-        for name, agent in tour.agents.items():
-            if agent.poll() is not None:
-                raise Unavailable(f"{what}: the agent of {name} has ended; see {tour.place.root / name}.log")
-        tour.place.engine.wait(height, 0.05)
-    raise Unavailable(f"{what}: not done within {_LIMIT:.0f} s")
-
-
-def _start_agents(tour: Tour) -> None:
-    environment = {**os.environ, "MEDFED_PASSPHRASE": PASSPHRASE}
-    for name in SITES:
-        command = [sys.executable, "-m", "medfed", "agent", "run", "--ledger", str(tour.place.ledger.absolute())]
-        command += ["--site", str(tour.place.site(name).absolute()), "--quiet", "--poll", "0.05"]
-        with (tour.place.root / f"{name}.log").open("wb") as log:
-            tour.agents[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _stop_agents(tour: Tour) -> None:
-    for agent in tour.agents.values():
-        agent.send_signal(signal.SIGTERM)
-    for agent in tour.agents.values():
-        try:
-            agent.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            agent.kill()
-            agent.wait()

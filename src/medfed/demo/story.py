@@ -66,9 +66,12 @@ class Story:
         check = check_plan(plan)
         self.title("They agree on a plan")
         self.say(plan.purpose.title)
-        self.say(f"{check.inputs} inputs, {plan.training.rounds} rounds of {plan.training.local.steps} local steps")
+        local = plan.training.local
+        amount = f"{local.epochs} local epochs" if local.epochs else f"{local.steps} local steps"
+        rounds = f"{plan.training.rounds} round" + ("s" if plan.training.rounds > 1 else "")
+        self.say(f"{check.inputs:,} inputs, {rounds} of {amount}")
         how = HOW[plan.protection.mode]
-        known = "the aggregator reads each, the others sums" if how == "sealed" else "only sums become known"
+        known = "the aggregator reads each" if how == "sealed" else "only sums become known"
         self.say(f"a hospital sends {check.bytes_sent:,} bytes in all, {how}: {known}")
         if plan.protection.aggregators is not UNSET:
             names = " and ".join(plan.protection.aggregators)
@@ -92,11 +95,12 @@ class Story:
     def trained(self, study: SimulatedStudy) -> None:
         """How training went."""
         self.title("They train together")
+        metric = "AP50" if study.plan.task == "detection" else "AUC"
         rows = [row for row in study.history() if row["score"] == row["score"]]
         shown = [rows[at] for at in sorted({0, 1, len(rows) // 4, len(rows) // 2, len(rows) - 1})] if rows else []
         for row in shown:
             bar = "#" * round(40 * float(row["score"]))
-            self.say(f"round {row['round']:>2}  validation AUC {row['score']:.3f}  {bar}")
+            self.say(f"round {row['round']:>2}  validation {metric} {row['score']:.3f}  {bar}")
         self.say(f"all {len(study.study.roster)} computed the same result: {(study.study.base or b'').hex()[:32]}…")
 
     def comparison(self, study: SimulatedStudy) -> None:

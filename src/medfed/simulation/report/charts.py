@@ -104,6 +104,10 @@ def interval_chart(
     return _svg(title, parts, height) + _legend(names)
 
 
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def timeline(title: str, blocks: Sequence[tuple[float, int, str]], groups: Sequence[str]) -> str:
     """Blocks over time: (seconds, transactions, group), one row a group."""
     if not blocks:
@@ -125,7 +129,7 @@ def timeline(title: str, blocks: Sequence[tuple[float, int, str]], groups: Seque
             if name == group:
                 parts.append(_dot(across(second), y, colour, 2.0 + 1.1 * math.sqrt(count), 0.55))
     for tick in (0.0, last / 2, last):
-        parts.append(f'<text x="{across(tick):.1f}" y="{height - 12}" text-anchor="middle">{tick:.2g} s</text>')
+        parts.append(f'<text x="{across(tick):.1f}" y="{height - 12}" text-anchor="middle">{_seconds(tick)} s</text>')
     return _svg(title, parts, height)
 
 

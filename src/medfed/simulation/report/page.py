@@ -54,8 +54,19 @@ def write_report(
     few_records: FewRecords | None = None,
     notes: Mapping[str, str] | None = None,
     caution: str = "",
+    compared: bool = True,
+    more: Sequence[str] = (),
 ) -> None:
     """Write the report of a finished study to `path`.
+
+    Args:
+        study: what it is about.
+        path: of the file.
+        few_records: for a chart of what a hospital with few records gains.
+        notes: more rows of the table of digests.
+        caution: a sentence at the top.
+        compared: train each hospital's own model and the pooled one too, which takes as long as the study did.
+        more: sections in HTML, after the figures.
 
     Raises:
         Unavailable: the file cannot be written.
@@ -66,8 +77,9 @@ def write_report(
         f'<p class="caution">{escape(caution)}</p>' if caution else "",
         "</header>",
         _headline(study),
-        _comparison(study),
-        f'<div class="charts">{"".join(_charts(study, few_records))}</div>',
+        _comparison(study) if compared else "",
+        *more,
+        f'<div class="charts">{"".join(_charts(study, few_records, compared))}</div>',
         _people(study),
         _provenance(study, notes or {}),
     ]
@@ -89,7 +101,7 @@ def _lead(study: SimulatedStudy) -> str:
     trained = sum(1 for entry in study.state.history if entry.verdict == "accepted")
     return (
         f"{hospitals} hospitals with {patients:,} usable {_records(study)} trained one model together in {trained} "
-        f"rounds. None left its hospital: {_what_became_known(study)}"
+        f"round{'s' if trained != 1 else ''}. None left its hospital: {_what_became_known(study)}"
     )
 
 
@@ -169,7 +181,7 @@ def _bars_end(study: SimulatedStudy) -> str:
     return "." if study.plan.task == "detection" else ", bars its 95 % interval."
 
 
-def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
+def _charts(study: SimulatedStudy, few_records: FewRecords | None, compared: bool) -> list[str]:
     history, counted = study.history(), _counted(study)
     curve = [(float(row["round"]), float(row["score"])) for row in history]
     made = [
@@ -177,9 +189,12 @@ def _charts(study: SimulatedStudy, few_records: FewRecords | None) -> list[str]:
             "Learning round by round",
             line_chart("validation score by round", [Series("validation", curve)], "round", "score", marks=True),
             f"The common model's score on validation {counted} of all hospitals at the start of each round.",
-        ),
-        _figure(f"Each hospital's test {counted}", _bars(study), f"Points are the figure{_bars_end(study)}"),
+        )
     ]
+    if compared:
+        made.append(
+            _figure(f"Each hospital's test {counted}", _bars(study), f"Points are the figure{_bars_end(study)}")
+        )
     evaluation = study.state.test
     if isinstance(evaluation, BinaryEvaluation):
         made += _binary_charts(evaluation, counted)
@@ -259,7 +274,8 @@ def _people(study: SimulatedStudy) -> str:
             f"<td>{points[name]}</td></tr>"
         )
     records = "records" if study.plan.data.picture is None else "pictures"
-    head = f"<tr><th>hospital</th><th>{records}</th><th>divided into</th><th>left out</th><th>points</th></tr>"
+    left_out = "boxes of other classes" if study.plan.task == "detection" else "left out"
+    head = f"<tr><th>hospital</th><th>{records}</th><th>divided into</th><th>{left_out}</th><th>points</th></tr>"
     return (
         "<section><h2>Who took part</h2><p>Points are earned for examples behind accepted updates and for agreeing "
         f"with the final result, by the plan's policy.</p><table>{head}{''.join(lines)}</table></section>"

@@ -29,6 +29,8 @@ th{font-weight:600}tr.all th,tr.all td{border-top:2px solid var(--soft);font-wei
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:0 18px}
 figure{margin:9px 0}figcaption{color:var(--soft);font-size:.92rem;margin-top:.4rem}
 svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:var(--soft)}
+.pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(260px,1fr));gap:14px}
+.pictures div{font-size:.92rem;color:var(--soft)}.pictures img{width:100%;height:auto;display:block;border-radius:8px}
 .grid{stroke:var(--line);stroke-width:1}
 .legend{margin:.4rem 0 0;font-size:.9rem}.legend span{margin-right:1rem;white-space:nowrap}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:.35rem}
