@@ -172,13 +172,17 @@ def vocabulary(site: Path, output: Path, least: int, levels: tuple[tuple[str, in
 @click.option("--rounds", type=click.IntRange(1, 10_000), default=40, show_default=True, help="Rounds of training.")
 @click.option("--hide", type=NumberRange(0, 0.99), default=0.5, show_default=True, help="Chance to hide a finding.")
 @click.option(
+    "--least-scale", type=NumberRange(1e-6, 1e6), metavar="SCALE",
+    help="Divide no column by less, so that rare words are not blown up; .2 served well where there are many.",
+)  # fmt: skip
+@click.option(
     "--weigh", is_flag=True, help="Sum counts from which attributes' weights are learned; the model has them."
 )
 @click.option("--signatures", default="", metavar="HEX", help="Learn from the shared cases of this alignment.")
 @click.option("--patients", default="", metavar="HEX", help="Count nobody twice, by this alignment.")
 def plan(
-    words: Path, output: Path, hospitals: tuple[str, ...], title: str, rounds: int, hide: float, weigh: bool,
-    signatures: str, patients: str,
+    words: Path, output: Path, hospitals: tuple[str, ...], title: str, rounds: int, hide: float,
+    least_scale: float | None, weigh: bool, signatures: str, patients: str,
 ) -> None:  # fmt: skip
     """Draft a plan to learn outcomes from case libraries in the words of the file VOCABULARY, to the file OUTPUT."""
     from medfed.federation.outcome_study import outcome_plan
@@ -190,7 +194,16 @@ def plan(
 
     vocabulary = Vocabulary.decode(read_input(words, MAX_VOCABULARY_BYTES, str(words)))
     aligned = Aligned(signatures, patients) if signatures or patients else None
-    made = outcome_plan(vocabulary, hospitals, title=title, rounds=rounds, hide=hide, weigh=weigh, aligned=aligned)
+    made = outcome_plan(
+        vocabulary,
+        hospitals,
+        title=title,
+        rounds=rounds,
+        hide=hide,
+        weigh=weigh,
+        aligned=aligned,
+        least_scale=least_scale,
+    )
     verify_plan(made)
     if output.exists():
         raise InvalidInput(f"{output}: exists; a plan is never written over a file")

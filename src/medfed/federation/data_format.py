@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from medfed.encoding import Record
 
@@ -152,6 +152,8 @@ class DataFormat(Record, frozen=True):
     test_fraction: Annotated[float, Meta(ge=0, lt=0.5)] = 0.2
     rare_category: Annotated[int, Meta(ge=1, le=10_000)] = 10
     """Categories that fewer patients than this have, over all hospitals, become "other"."""
+    least_scale: Annotated[float, Meta(gt=0, le=1e9)] | UnsetType = UNSET
+    """No number is divided by less than this, so that one which is nearly always the same is not blown up."""
 
     @property
     def numbers(self) -> tuple[NumberFeature, ...]:

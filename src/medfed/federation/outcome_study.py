@@ -64,12 +64,14 @@ def outcome_plan(
     copies: int = 10,
     fractions: Fractions = _FRACTIONS,
     weigh: bool = False,
+    least_scale: float | None = None,
 ) -> Plan:
     """A plan in which these hospitals learn V2 from V1, each from `copies` copies of its cases in a round with each
     finding hidden with chance `hide`; with 0, from whole cases.
 
-    `fractions` of the patients validate and test. With `weigh` they also sum which values go with which first
-    diagnosis, for the weights of attributes.
+    `fractions` of the patients validate and test. No column is divided by less than `least_scale`: what few cases have
+    is 0 in nearly all, and would count as much as what half of them have. With `weigh` they also sum which values go
+    with which first diagnosis, for the weights of attributes.
 
     Raises:
         InvalidInput: the vocabulary predicts nothing, or more than a plan holds.
@@ -88,6 +90,7 @@ def outcome_plan(
             "split",
             validation_fraction=fractions[0],
             test_fraction=fractions[1],
+            least_scale=UNSET if least_scale is None else least_scale,
         ),
         MlpModel(hidden=hidden),
         Training(

@@ -83,7 +83,8 @@ def standardisation_from(plan: Plan, sums: Mapping[str, NDArray[Any]]) -> Standa
     """Means, scales, medians and kept categories, from the sums over all hospitals.
 
     Integers first, then single float64 operations, so every hospital gets the same bits. A number that nobody has, or
-    that never varies, gets the plan's range as its scale: no later value can then be encoded beyond 1.
+    that never varies, gets the plan's range as its scale: no later value can then be encoded beyond 1. A scale below
+    the plan's `least_scale` becomes that.
     """
     numbers = plan.data.numbers
     histograms = sums["numbers.histogram"].reshape(len(numbers), BINS) if numbers else np.empty((0, BINS))
@@ -94,6 +95,7 @@ def standardisation_from(plan: Plan, sums: Mapping[str, NDArray[Any]]) -> Standa
             int(sums["numbers.sum"][at]),
             (int(sums["numbers.squares_high"][at]) << 16) + int(sums["numbers.squares_low"][at]),
             [int(count) for count in histograms[at]],
+            plan.data.least_scale if isinstance(plan.data.least_scale, float) else 0.0,
         )
         for at, feature in enumerate(numbers)
     )
@@ -154,7 +156,9 @@ def _target_length(plan: Plan) -> int:
     return plan.outputs if plan.task in ("multiclass", "multilabel", "detection") else 1
 
 
-def _number_scale(feature: NumberFeature, count: int, total: int, squares: int, histogram: list[int]) -> NumberScale:
+def _number_scale(
+    feature: NumberFeature, count: int, total: int, squares: int, histogram: list[int], least: float
+) -> NumberScale:
     width = feature.high - feature.low
     spread = count * squares - total * total
     if count == 0:
@@ -164,7 +168,7 @@ def _number_scale(feature: NumberFeature, count: int, total: int, squares: int, 
     if spread <= 0:
         return NumberScale(mean=mean, scale=width, median=mean)
     # Both divisions are of exact integers, which Python rounds once; math.sqrt rounds once as well.
-    scale = width * math.sqrt(spread / (GRID * GRID * count * count))
+    scale = max(least, width * math.sqrt(spread / (GRID * GRID * count * count)))
     return NumberScale(mean=mean, scale=scale, median=feature.low + width * _median(histogram, count))
 
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from medfed.encoding import encode
 from medfed.errors import InvalidInput
 from medfed.federation.outcome_study import outcome_plan, outcome_table, predict_outcome, vocabulary_of
 from medfed.records.case import Case, Feature, Outcome
@@ -43,6 +44,15 @@ def test_hospitals_learn_diagnoses_in_a_vocabulary_that_their_plan_fixes() -> No
     other = draft_vocabulary(held["h0"][:3], person=False)
     with pytest.raises(InvalidInput, match="another vocabulary"):
         predict_outcome(model, other, unseen)
+
+
+def test_a_plan_says_the_least_scale_only_where_it_has_one() -> None:
+    words = draft_vocabulary(cases(0), person=False)
+    plain = outcome_plan(words, ["a", "b", "c"], title="outcomes")
+    bounded = outcome_plan(words, ["a", "b", "c"], title="outcomes", least_scale=0.2)
+    assert bounded.data.least_scale == 0.2
+    assert b"least_scale" in encode(bounded)
+    assert b"least_scale" not in encode(plain)
 
 
 def test_a_patient_with_an_assisted_case_is_trained_on_and_never_tested() -> None:

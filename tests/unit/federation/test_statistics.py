@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from medfed.federation.features import Standardisation
 from medfed.federation.plan import (
@@ -191,6 +193,17 @@ class TestStandardisation:
             for dataset in part.datasets(found).values():
                 assert dataset.features.shape[1] == plan.inputs == 45
                 assert np.abs(dataset.features).max() < 10
+
+    def test_no_number_is_divided_by_less_than_the_least_scale(self) -> None:
+        columns = {"rare": [0.0] * 99 + [1.0], "common": [0.0, 1.0] * 50}
+        plan = plan_of(NumberFeature("rare", -3.0, 3.0), NumberFeature("common", -3.0, 3.0))
+        found: list[list[float]] = []
+        for least in (UNSET, 0.2):
+            bounded = msgspec.structs.replace(plan, data=msgspec.structs.replace(plan.data, least_scale=least))
+            sums = statistics_contribution(bounded, prepared_of(bounded, columns))
+            found.append([number.scale for number in standardisation_from(bounded, sums).numbers])
+        assert found[0] == pytest.approx([0.0995, 0.5], rel=1e-3)
+        assert found[1] == [0.2, found[0][1]]
 
     def test_rare_candidates_become_other(self) -> None:
         plan = plan_of(CP, rare=2)
