@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,9 @@ from medfed.simulation.consortium import ORGANISER, Consortium, make_consortium
 from medfed.simulation.world import propose_study
 
 STUDY: StudyId = b"a study for test"
-PARTS = ("cometbft", "node", "agent")
+PARTS = ("cometbft", "node", "agent", "worker")
+WORKER_SECONDS = 1.5
+"""How long to lie in wait for one: it lives as long as one training."""
 
 
 def short_plan(rounds: int = 4, *, impatient: bool = False) -> Plan:
@@ -149,9 +152,9 @@ class Network:
         return found
 
     def hurt(self, chance: random.Random) -> bool:
-        """Kill one of the twelve processes, and start a node that was killed a moment later."""
+        """Kill one of the twelve processes or a worker, and start a node that was killed a moment later."""
         name, part = chance.choice(sorted(FILES)), chance.choice(PARTS)
-        number = self.processes_of(name).get(part)
+        number = self.worker_of(name) if part == "worker" else self.processes_of(name).get(part)
         if number is None:
             return False
         self.kills.append(f"{name}'s {part}")
@@ -160,8 +163,19 @@ class Network:
             time.sleep(chance.uniform(0, 1.0))
             self.nodes.start(name)
         else:
-            os.kill(number, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a worker that was done meanwhile
+                os.kill(number, signal.SIGKILL)
         return True
+
+    def worker_of(self, name: Name) -> int | None:
+        """The process that trains for one hospital, as soon as there is one."""
+        agent, end = self.processes_of(name).get("agent"), time.monotonic() + WORKER_SECONDS
+        while agent is not None and time.monotonic() < end:
+            with suppress(OSError):
+                for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
+                    return int(child)
+            time.sleep(0.002)
+        return None
 
 
 def left_over(root: Path) -> list[str]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from medfed.hospital import agent_loop, site_directory
 from medfed.ledger import transition
 from medfed.ledger.block import Block, seal_block
-from medfed.ledger.engines.cometbft import application
+from medfed.ledger.engines.cometbft import application, calling, configuration, host
 from medfed.ledger.engines.cometbft.application import Application
 from medfed.ledger.engines.cometbft.messages import PrepareProposalResponse
 from medfed.ledger.engines.cometbft.proposal import decode_entries, encode_entries
@@ -71,6 +71,13 @@ def serve_wrong_blobs() -> None:
     blob_server._Handler._copy = lambda self, stream, start: honest(self, Changed(stream), start)  # type: ignore[method-assign]
 
 
+def forget_peers() -> None:
+    """CometBFT itself knows no peer, as one that has given up calling them; the node looks for them every second."""
+    right = configuration._config
+    configuration._config = lambda settings, *rest: right(replace(settings, peers=()), *rest)  # type: ignore[assignment]
+    host.PeerCalls = lambda rpc, peers: calling.PeerCalls(rpc, peers, every=1.0)  # type: ignore[assignment,misc]
+
+
 def main() -> None:
     from medfed.cli.main import main as medfed
 
@@ -79,6 +86,8 @@ def main() -> None:
         propose_nonsense()
     elif wrong == "blobs":
         serve_wrong_blobs()
+    elif wrong == "forgetful":
+        forget_peers()
     elif wrong == "newer":
         transition.RULES = 2  # type: ignore[misc]
     else:
