@@ -2,6 +2,6 @@
 
 from medfed.blobs.directory import DirectoryBlobs
 from medfed.blobs.memory import MemoryBlobs
-from medfed.blobs.store import BlobStore
+from medfed.blobs.store import BlobStore, awaiting_good_copy
 
-__all__ = ["BlobStore", "DirectoryBlobs", "MemoryBlobs"]
+__all__ = ["BlobStore", "DirectoryBlobs", "MemoryBlobs", "awaiting_good_copy"]

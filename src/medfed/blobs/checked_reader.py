@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from medfed.errors import Tampered
@@ -23,9 +24,11 @@ class CheckedReader(io.RawIOBase):
     `digest`. It does not seek, because a hash has to see every byte in order.
     """
 
-    def __init__(self, file: io.FileIO, digest: Digest) -> None:
+    def __init__(self, file: io.FileIO, digest: Digest, damaged: Callable[[], None] | None = None) -> None:
+        """`damaged` is called before `Tampered` is raised."""
         super().__init__()
         self._file: Final = file
+        self._damaged: Final = damaged
         self._digest: Final = digest
         self._hash: Final = hashlib.sha256()
         self._left = os.fstat(file.fileno()).st_size
@@ -57,4 +60,6 @@ class CheckedReader(io.RawIOBase):
 
     def _check(self) -> None:
         if self._hash.digest() != self._digest:
+            if self._damaged is not None:
+                self._damaged()
             raise Tampered(f"blob {short(self._digest)}: its bytes have changed in {self._file.name}")

@@ -71,12 +71,12 @@ class DirectoryBlobs:
             raise Tampered(f"blob {short(digest)}: its bytes have changed in {self.path}")
         return data
 
-    def open_stream(self, digest: Digest) -> BinaryIO:
-        """The blob as a stream that raises `Tampered` at its end if the bytes have changed."""
+    def open_stream(self, digest: Digest, damaged: Callable[[], None] | None = None) -> BinaryIO:
+        """The blob as a stream that calls `damaged` and raises `Tampered` at its end if the bytes have changed."""
         path = self._path_of(digest)
 
         def opened() -> BinaryIO:
-            return io.BufferedReader(CheckedReader(path.open("rb", buffering=0), digest), _READ_BUFFER)
+            return io.BufferedReader(CheckedReader(path.open("rb", buffering=0), digest, damaged), _READ_BUFFER)
 
         return self._attempt("read", lambda: self._present(digest, opened))
 

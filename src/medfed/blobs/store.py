@@ -5,12 +5,27 @@ A store never returns bytes that do not match the digest asked for, and never kn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
+from medfed.errors import Tampered, Unavailable
 from medfed.identifiers import Digest
 
-__all__ = ["BlobStore"]
+__all__ = ["BlobStore", "awaiting_good_copy"]
+
+
+@contextmanager
+def awaiting_good_copy(of: str) -> Generator[None]:
+    """Inside, a blob that is damaged at this site is one that is not here: nobody is blamed, another copy will do.
+
+    Raises:
+        Unavailable: `of` what.
+    """
+    try:
+        yield
+    except Tampered as damage:
+        raise Unavailable(f"{of}: {damage}; waiting for a good copy") from None
 
 
 class BlobStore(Protocol):

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from medfed.blobs import BlobStore
+from medfed.blobs import BlobStore, awaiting_good_copy
 from medfed.encoding import decode
 from medfed.errors import InvalidInput, Tampered, Unavailable
 from medfed.federation.learning_state import LearningState
@@ -99,10 +99,8 @@ def unmasked_total(reader: Reader, study: Study, plan: Plan, record: Round, blob
         for pair in known.pair_seeds
     ]
     length = manifest_of(reader, plan, record).length
-    try:
+    with awaiting_good_copy(f"round {record.number}"):
         return unmask_sum(_streams(submissions, blobs), [known.self_seed for known in opened], leftover, length)
-    except Tampered as damage:  # one copy, at this site; another will do
-        raise Unavailable(f"round {record.number}: {damage}; waiting for a good copy") from None
 
 
 def released_sum(reader: Reader, study: Study, plan: Plan, record: Round, blobs: BlobStore) -> dict[str, NDArray[Any]]:
@@ -180,12 +178,10 @@ def _published_total(reader: Reader, study: Study, plan: Plan, record: Round, bl
     length = round_manifest(plan, record.kind).length
     if found is None:
         raise Tampered(f"round {record.number}: released without a published total")
-    try:
+    with awaiting_good_copy(f"round {record.number}"):
         if found.length != 4 * length or blobs.size(found.total) != found.length:
             raise InvalidInput(f"round {record.number}: expected a total of {length} elements")
         return decode_update(blobs.get(found.total))
-    except Tampered as damage:
-        raise Unavailable(f"round {record.number}: {damage}; waiting for a good copy") from None
 
 
 def _streams(submissions: list[Submission], blobs: BlobStore) -> Iterator[BinaryIO]:

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NamedTuple
 
 from msgspec import Meta
 
-from medfed.blobs import BlobStore
+from medfed.blobs import BlobStore, awaiting_good_copy
 from medfed.crypto import Entropy, SealingKey, hmac_sha256
 from medfed.diagnosis.blind_sides import (
     BlindCase,
@@ -52,6 +52,7 @@ __all__ = [
     "answer_test",
     "answers_to_open",
     "codes_to_reveal",
+    "earlier_test_of",
     "open_blind_test",
     "serve_model",
     "served_model",
@@ -138,8 +139,9 @@ def open_blind_test(
     if receiver is None or receiver.status != "active" or not is_offered(view, service, model):
         raise Refused("not-offered", f"{service} does not offer this model for blind tests")
     sent = _Sent(vault, service, entropy)
-    if undiagnosed in sent:
-        raise Refused("image-sent", f"{service} has had this image before: it might know it again")
+    earlier = sent.test_of(undiagnosed)
+    if earlier is not None:
+        raise Refused("image-sent", f"{service} has had this image before, in test {earlier.hex()}: it might know it")
     fresh = [entry for entry in diagnosed if entry[0].data != undiagnosed.data and entry[0] not in sent]
     if not {diagnosis for _, diagnosis in fresh} <= set(candidates):
         raise InvalidInput("blind test: an image has a diagnosis that is not among the candidates")
@@ -163,6 +165,11 @@ def open_blind_test(
             sent.add(image, prepared.body.test)
         request(vault, prepared.body)
     return prepared.body
+
+
+def earlier_test_of(vault: Vault, service: Name, case: BlindCase) -> bytes | None:
+    """The test in which a service had a case from this site, whether or not the test has reached the ledger."""
+    return _Sent(vault, service, None).test_of(case)
 
 
 def serve_model(vault: Vault, model: Digest, operating: float) -> None:
@@ -220,8 +227,9 @@ def answer_test(
     """
     secret = vault.load(_service_key(test.test), ServiceSecret)
     if secret is None:
-        _check_sizes([blobs.size(case) for case in test.cases])
-        encrypted = [blobs.get(case) for case in test.cases]
+        with awaiting_good_copy("a case"):
+            _check_sizes([blobs.size(case) for case in test.cases])
+            encrypted = [blobs.get(case) for case in test.cases]
         keys = open_images(key, view.chain, test, sealed_keys(view, test.test) or b"", encrypted)
         cases = [image_of(keys, view.chain, test.test, at, blob) for at, blob in enumerate(encrypted)]
         secret = prepare_answer(keys, view.chain, test, diagnose(cases), entropy).secret
@@ -271,17 +279,22 @@ def _service_key(test: bytes) -> str:
 class _Sent:
     """Which images a service has had. The vault's keys are not encrypted, so they name images under a secret key."""
 
-    def __init__(self, vault: Vault, service: Name, entropy: Entropy) -> None:
+    def __init__(self, vault: Vault, service: Name, entropy: Entropy | None) -> None:
+        """`entropy` draws the key where there is none yet; without it nothing was sent yet."""
         self._vault = vault
         self._service = service
         key = vault.get(_IMAGE_KEY)
-        if key is None:
+        if key is None and entropy is not None:
             key = entropy(32)
             vault.put(_IMAGE_KEY, key)
-        self._key = key
+        self._key = key or b""
 
     def __contains__(self, image: object) -> bool:
-        return isinstance(image, BlindCase) and self._vault.get(self._name(image)) is not None
+        return isinstance(image, BlindCase) and self.test_of(image) is not None
+
+    def test_of(self, image: BlindCase) -> bytes | None:
+        """The test that an image was sent in."""
+        return self._vault.get(self._name(image))
 
     def add(self, image: BlindCase, test: bytes) -> None:
         """The image goes out in that test."""

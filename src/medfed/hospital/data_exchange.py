@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from medfed.blobs import BlobStore
+from medfed.blobs import BlobStore, awaiting_good_copy
 from medfed.crypto import SALT_BYTES, Entropy, SealingKey, equal, seal
 from medfed.crypto.streams import decrypt_chunks, encrypt_chunks, encrypted_length
 from medfed.encoding import encode
@@ -222,12 +222,9 @@ def _check_copy(blobs: BlobStore, blob: Digest) -> None:
     Raises:
         Unavailable: the bytes here are not the blob.
     """
-    try:
-        with blobs.open_stream(blob) as source:
-            while source.read(_READ):
-                pass
-    except Tampered as damage:
-        raise Unavailable(f"delivery: {damage}; waiting for a good copy") from None
+    with awaiting_good_copy("delivery"), blobs.open_stream(blob) as source:
+        while source.read(_READ):
+            pass
 
 
 def _salted(salt: bytes, path: Path) -> Iterator[bytes]:

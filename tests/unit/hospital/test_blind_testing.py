@@ -13,7 +13,7 @@ from medfed.blobs import MemoryBlobs
 from medfed.crypto import SiteKeys, seeded_entropy
 from medfed.diagnosis.blind_record import service_record
 from medfed.diagnosis.blind_sides import BlindCase, Diagnosis
-from medfed.errors import InvalidInput, Refused, Unavailable
+from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 from medfed.federation.plan import Plan
 from medfed.federation.tables import Table
 from medfed.hospital.blind_testing import open_blind_test, stop_blind_test, verdict_of
@@ -172,6 +172,26 @@ def test_images_that_never_came_let_the_test_expire_without_a_verdict() -> None:
     assert story.world.accept("beta", *story.due("beta")) is None
     assert story.step() == 0
     assert str(verdict_of(story.world.view, story.vaults["beta"], body.test)) == "FALSE"
+
+
+def test_a_case_that_is_damaged_at_the_service_is_waited_for_and_nobody_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One bad sector must not stop a service's agent, nor stand against the requester."""
+    story = Story()
+    body = story.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(story.blobs, "get", _damaged)
+        with pytest.raises(Unavailable, match="waiting for a good copy"):
+            story.due("alpha")
+    assert story.vaults["alpha"].get(f"blind-test/unreadable/{body.test.hex()}") is None
+    while story.step():
+        pass
+    assert verdict_of(story.world.view, story.vaults["beta"], body.test).passed
+
+
+def _damaged(digest: bytes) -> bytes:
+    raise Tampered(f"blob {digest.hex()[:12]}: the bytes do not match the digest")
 
 
 def test_a_site_reads_only_verdicts_of_its_own_tests_and_asks_only_who_offers() -> None:

@@ -75,9 +75,12 @@ class PeerBlobs:
             return self.local.get(digest)
 
     def open_stream(self, digest: Digest) -> BinaryIO:
-        """The blob as a stream, fetched first if it is not here."""
+        """The blob as a stream, fetched first if it is not here.
+
+        A copy that turns out to be damaged is deleted, so that another one is fetched the next time.
+        """
         self._need(digest)
-        return self.local.open_stream(digest)
+        return self.local.open_stream(digest, lambda: self.local.delete(digest))
 
     def has(self, digest: Digest) -> bool:
         """Whether the blob is here."""

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
+from medfed.blobs import awaiting_good_copy
 from medfed.crypto import seal
 from medfed.errors import Tampered, Unavailable
 from medfed.homomorphic import Layout, encrypt_vector, envelope_size, seal_envelope
@@ -103,10 +104,8 @@ class SubmitEncryptedUpdate:
         known = site.vault.load(place, EncryptedAttempt)
         if known is not None and known.blob is not None and site.blobs.has(known.blob):
             return known
-        try:
+        with awaiting_good_copy("the encryption key"):
             public = site.blobs.get(key)
-        except Tampered as damage:  # one copy, at this site; another will do
-            raise Unavailable(f"{damage}; waiting for a good copy") from None
         made = EncryptedAttempt(site.entropy(32), site.entropy(32))
         site.vault.store(place, made)
         context = ciphertext_context("blob", view.chain, study.study, current.number, current.attempt, key, site.name)

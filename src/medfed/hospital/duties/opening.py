@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medfed.blobs import awaiting_good_copy
 from medfed.encoding import Record
-from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
+from medfed.errors import InvalidInput, Refused, Tampered
 from medfed.homomorphic import Layout, decrypt_sum
 from medfed.hospital.aggregation import manifest_of, plan_of
 from medfed.hospital.duties.confirming import verify_survivors
@@ -110,11 +111,8 @@ class OpenSum:
 
 
 def _opened(site: Site, secret: bytes, layout: Layout, digest: Digest, seeds: dict[int, bytes]) -> NDArray[np.uint32]:
-    try:
-        with site.blobs.open_stream(digest) as stream:
-            return decrypt_sum(site.cipher, secret, layout, stream, seeds)
-    except Tampered as damage:  # one copy, at this site; another will do
-        raise Unavailable(f"{damage}; waiting for a good copy") from None
+    with awaiting_good_copy("the sum"), site.blobs.open_stream(digest) as stream:
+        return decrypt_sum(site.cipher, secret, layout, stream, seeds)
 
 
 def _agreed_sum(view: StateView, study: Study, current: Round) -> Digest:

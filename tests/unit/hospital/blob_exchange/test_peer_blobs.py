@@ -90,6 +90,16 @@ def test_a_damaged_copy_is_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == DATA
 
 
+def test_a_damaged_copy_that_was_streamed_is_replaced_the_next_time(tmp_path: Path) -> None:
+    store = blobs(tmp_path, Holder(DATA))
+    digest = store.put(DATA)
+    (tmp_path / "blobs" / digest.hex()[:2] / digest.hex()[2:]).write_bytes(DATA[:-1] + b"?")
+    with store.open_stream(digest) as stream, pytest.raises(Tampered):
+        stream.read()
+    with store.open_stream(digest) as stream:
+        assert stream.read() == DATA
+
+
 def test_nobody_to_ask_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="there are none"):
         blobs(tmp_path).get(bytes(32))
