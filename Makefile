@@ -76,7 +76,7 @@ coverage: $(VENV)/.dev  ## which lines and branches of crypto, ledger, secure_su
 mutants: $(VENV)/.dev  ## which small wrong changes of contracts and secure sums no test notices; options: make mutants ARGS="--sample 100"
 	@$(PY) -m tests.mutation.run --jobs $(JOBS) $(ARGS)
 
-faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17"
+faults: $(VENV)/.dev  ## 10,000 seeds of simulated disasters; options: make faults ARGS="--replay 17", ARGS="--dealings --seeds 0:1000"
 	@$(PY) -m medfed.simulation.fault_run $(or $(ARGS),--seeds 0:10000 --jobs $(JOBS))
 
 endurance: $(VENV)/.core network  ## 200 rounds on four nodes with random restarts; options: make endurance ARGS="--rounds 20"

@@ -1,6 +1,7 @@
 """Runs seeds of the fault simulation: `python -m medfed.simulation.fault_run --seeds 0:10000`.
 
-A failing seed is printed with what does not hold; `--replay SEED` runs it alone and prints everything that happened.
+Of studies, or with `--dealings` of blind tests and data requests. A failing seed is printed with what does not hold;
+`--replay SEED` runs it alone and prints everything that happened.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +20,12 @@ from functools import partial
 from medfed.federation.plan import Mode
 from medfed.homomorphic import is_available
 from medfed.simulation.faults import Cast, draw_cast
+from medfed.simulation.faults_dealing_world import run_dealings
+from medfed.simulation.faults_dealings import DealingCast, draw_dealings
 from medfed.simulation.faults_world import FaultWorld
 from medfed.simulation.witness import InvariantBroken
 
-__all__ = ["Outcome", "main", "run_seed"]
+__all__ = ["Outcome", "main", "run_dealings_seed", "run_seed"]
 
 _BATCH = 50
 
@@ -38,6 +41,9 @@ class Outcome:
     rounds: int = 0
     blocks: int = 0
     trace: list[str] = field(default_factory=list[str])
+
+
+Run = Callable[[int], Outcome]
 
 
 def run_seed(seed: int, cast: Cast | None = None, protection: Mode = "masked") -> Outcome:
@@ -69,6 +75,22 @@ def run_seed(seed: int, cast: Cast | None = None, protection: Mode = "masked") -
     return outcome
 
 
+def run_dealings_seed(seed: int, cast: DealingCast | None = None) -> Outcome:
+    """Run one seed of blind tests and data requests; never raises for what it finds."""
+    outcome = Outcome(seed)
+    cast = cast or draw_dealings(seed)
+    outcome.trace.append(str(cast))
+    try:
+        world = run_dealings(cast, outcome.trace.append)
+        outcome.ended, outcome.blocks = "all on time" if cast.on_time else "all", world.history.now.tip.height
+    except InvariantBroken as broken:
+        outcome.failure = str(broken)
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to the seed
+        outcome.failure = f"{type(error).__name__}: {error}"
+        outcome.trace += traceback.format_exc().splitlines()
+    return outcome
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0 if every seed held, 1 if one did not."""
     parser = argparse.ArgumentParser(prog="python -m medfed.simulation.fault_run", description=__doc__)
@@ -79,36 +101,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--protection", choices=("masked", "homomorphic", "sealed"), default="masked", help="how updates are protected"
     )
+    parser.add_argument("--dealings", action="store_true", help="blind tests and data requests, in place of studies")
     options = parser.parse_args(arguments)
     if options.protection == "homomorphic" and not is_available():
         _say("skipped: homomorphic protection needs TenSEAL: pip install 'medfed[he]'")
         return 0
     logging.disable()
+    if options.dealings:
+        run, how = run_dealings_seed, " --dealings"
+    else:
+        run = partial(run_seed, protection=options.protection)
+        how = "" if options.protection == "masked" else f" --protection {options.protection}"
     if options.replay is not None:
-        return _replay(options.replay, options.protection)
+        return _replay(options.replay, run)
     seeds = _range(options.seeds)
     if not seeds:
         parser.error(f"--seeds {options.seeds}: expected first:last with first before last, or one seed")
-    return _run_many(seeds, options.jobs, options.keep_going, options.protection)
+    return _run_many(seeds, options.jobs, options.keep_going, run, how)
 
 
-def _replay(seed: int, protection: Mode) -> int:
-    outcome = run_seed(seed, protection=protection)
+def _replay(seed: int, run: Run) -> int:
+    outcome = run(seed)
     for line in outcome.trace:
         _say(line)
     _say(f"seed {seed}: {outcome.failure or outcome.ended}, {outcome.rounds} rounds, {outcome.blocks} blocks")
     return 1 if outcome.failure else 0
 
 
-def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool, protection: Mode) -> int:
+def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool, run: Run, how: str) -> int:
     started, failed = time.monotonic(), 0
     ends: Counter[str] = Counter()
-    for done, outcome in enumerate(_outcomes(seeds, jobs, protection), start=1):
+    for done, outcome in enumerate(_outcomes(seeds, jobs, run), start=1):
         if outcome.failure:
             failed += 1
             _say(f"seed {outcome.seed} FAILS: {outcome.failure}")
-            mode = "" if protection == "masked" else f" --protection {protection}"
-            _say(f"  replay: python -m medfed.simulation.fault_run --replay {outcome.seed}{mode}")
+            _say(f"  replay: python -m medfed.simulation.fault_run --replay {outcome.seed}{how}")
             if not keep_going:
                 break
         else:
@@ -120,8 +147,7 @@ def _run_many(seeds: Sequence[int], jobs: int, keep_going: bool, protection: Mod
     return 1 if failed else 0
 
 
-def _outcomes(seeds: Sequence[int], jobs: int, protection: Mode) -> Iterable[Outcome]:
-    run = partial(run_seed, protection=protection)
+def _outcomes(seeds: Sequence[int], jobs: int, run: Run) -> Iterable[Outcome]:
     if jobs <= 1:
         yield from map(run, seeds)
         return

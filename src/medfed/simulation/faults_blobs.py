@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from medfed.blobs import MemoryBlobs
 from medfed.errors import Tampered, Unavailable
@@ -18,6 +18,7 @@ from medfed.identifiers import Digest, Name, short
 __all__ = ["BlobFaults", "SiteBlobs", "spoil_newest"]
 
 Effect = Callable[[str], None]
+_SPOILT: Final = ("late", "late", "damaged", "lost")
 
 
 class Noticed(Protocol):
@@ -104,7 +105,9 @@ class SiteBlobs:
 
     def delete(self, digest: Digest) -> None:
         """Forget this site's copy."""
+        self._effect("before blob-delete")
         self._faults.hide(digest, {self._name})
+        self._effect("after blob-delete")
 
     def digests(self) -> Iterator[Digest]:
         """The digests of what this site can have."""
@@ -117,14 +120,14 @@ class SiteBlobs:
             raise Tampered(f"blob {short(digest)}: the bytes do not match the digest")
 
 
-def spoil_newest(faults: BlobFaults, names: Sequence[Name], rng: random.Random) -> str:
+def spoil_newest(faults: BlobFaults, names: Sequence[Name], rng: random.Random, kinds: Sequence[str] = _SPOILT) -> str:
     """Let something happen to the newest blob that is not gone: late or damaged for one, or lost for all but its owner.
 
     Returns what happened, in words.
     """
     digest = [digest for digest in faults.held if digest not in faults.gone][-1]
     name = rng.choice(names)
-    kind = rng.choice(("late", "late", "damaged", "lost"))
+    kind = rng.choice(kinds)
     if kind == "damaged":
         faults.damaged.add((digest, name))
     elif kind == "lost" and len(faults.held[digest]) == 1:
