@@ -49,17 +49,18 @@ def write_site_file(root: Path, name: str, more: str = APPROVE) -> None:
     (root / "sites" / name / "site.toml").write_text(text)
 
 
-def make_consortium(root: Path, plan: Plan | None = None) -> Path:
+def make_consortium(root: Path, plan: Plan | None = None, *, auditor: bool = False) -> Path:
     """Sites with keys, a ledger, and a plan that is not proposed yet."""
     for name in FILES:
         keys: SiteKeys = site_keys(name, system_entropy)
         create_site(root / "sites" / name, name, PASSPHRASE, cost=CHEAP, keys=keys)
         write_site_file(root, name)
-    create_site(root / "sites" / "organiser", "organiser", PASSPHRASE, cost=CHEAP)
-    hospitals = [word for name in FILES for word in ("--hospital", f"sites/{name}")]
-    medfed(
-        root, "consortium", "init", "--ledger", LEDGER, "--name", "heart", *hospitals, "--organiser", "sites/organiser"
-    )
+    others = ("organiser", "auditor") if auditor else ("organiser",)
+    for name in others:
+        create_site(root / "sites" / name, name, PASSPHRASE, cost=CHEAP)
+    founders = [word for name in FILES for word in ("--hospital", f"sites/{name}")]
+    founders += [word for name in others for word in (f"--{name}", f"sites/{name}")]
+    medfed(root, "consortium", "init", "--ledger", LEDGER, "--name", "heart", *founders)
     (root / "plan.toml").write_text(format_plan(plan or heart_plan()))
     return root
 
@@ -69,11 +70,12 @@ def propose(root: Path) -> str:
     return json.loads(done.stdout)["study"]
 
 
-def start_agent(root: Path, name: str, **fault: str) -> subprocess.Popen[str]:
+def start_agent(root: Path, name: str, *, until_complete: bool = True, **fault: str) -> subprocess.Popen[str]:
     """Start a hospital's agent; `fault` are the environment variables of `tests/support/fault_point.py`."""
     command = [*(FAULTY_MEDFED if fault else MEDFED), "agent", "run", "--ledger", LEDGER, "--site", f"sites/{name}"]
     agent = subprocess.Popen(
-        [*command, "--until-complete", "--poll", "0.02"], cwd=root, env={**ENVIRONMENT, **fault}, text=True,
+        [*command, *(["--until-complete"] if until_complete else []), "--poll", "0.02"],
+        cwd=root, env={**ENVIRONMENT, **fault}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     STARTED.append(agent)
