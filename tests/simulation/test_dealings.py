@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,12 @@ from medfed.simulation.faults import Crash, Rates
 from medfed.simulation.faults_dealing_world import DealingWorld
 from medfed.simulation.faults_dealings import DealingCast, draw_dealings
 
-STORY = DealingCast(7, tests=(0, 4), requests=("none", "wrong-key"))
-"""One test that passes and one that fails, a delivery as it should be, and one that goes to the arbiter."""
-EACH_KIND = 2
+STORY = DealingCast(7, tests=(0,), requests=("wrong-key",))
+"""A test that passes, and a delivery that goes to the arbiter and arrives in the end: everybody acts in every way."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 60, 20))
+@pytest.mark.parametrize("first", range(0, 40, 20))
 def test_everything_holds_for_every_seed(first: int) -> None:
     failed = [f"seed {o.seed}: {o.failure}" for o in map(run_dealings_seed, range(first, first + 20)) if o.failure]
     assert failed == []
@@ -80,14 +78,13 @@ def test_a_site_or_a_person_that_dies_at_any_effect_comes_to_the_same_end(
     """What the end must be is what `verify_end` says of a run in which nobody is late."""
     deaths = Deaths(monkeypatch)
     deaths.run(tmp_path / "whole")
-    kinds, seen = deaths.kinds, Counter[str]()
+    kinds = deaths.kinds
     assert {kind.split(" ")[0] for kind in kinds} >= {"alpha:", "beta:", "auditor:"}
-    for fuse, kind in enumerate(kinds, start=1):
-        seen[kind] += 1
-        if seen[kind] <= EACH_KIND:
-            deaths.run(tmp_path / str(fuse), fuse)
-            assert len(deaths.kinds) >= fuse, kind
-    assert len(seen) > 60
+    first = {kind: fuse for fuse, kind in reversed(list(enumerate(kinds, start=1)))}
+    for kind, fuse in first.items():
+        deaths.run(tmp_path / str(fuse), fuse)
+        assert len(deaths.kinds) >= fuse, kind
+    assert len(first) > 40
 
 
 def test_the_command_runs_dealings_and_prints_how_to_replay_them(
