@@ -24,6 +24,7 @@ __all__ = ["DirectoryBlobs"]
 T = TypeVar("T")
 _TEMPORARIES: Final = "new"
 _READ_BUFFER: Final = 1 << 16
+_COPY_BUFFER: Final = 1 << 18
 _YOURS_TO_FIX: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 )
@@ -63,6 +64,18 @@ class DirectoryBlobs:
     def put_parts(self, parts: Iterable[bytes]) -> Digest:
         """Keep the blob that `parts` make together, durably, and return its digest; one part is held at a time."""
         return self._attempt("written", lambda: self._write_parts(parts))
+
+    def put_file(self, path: Path, digest: Digest) -> bool:
+        """Keep a copy of a file's bytes if they are the blob of that digest, and say whether they are.
+
+        The file is read twice and never held, so a blob that was not asked for is never stored.
+        """
+        with path.open("rb") as source:
+            if hashlib.file_digest(source, "sha256").digest() != digest:
+                return False
+            source.seek(0)
+            self.put_parts(iter(lambda: source.read(_COPY_BUFFER), b""))
+        return True
 
     def get(self, digest: Digest) -> bytes:
         """The whole blob; `Unavailable` if it is not here, `Tampered` if its bytes have changed."""

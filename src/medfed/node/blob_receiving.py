@@ -6,10 +6,9 @@ only bytes that have the digest are kept. What was cut off goes on where it stop
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -94,22 +93,11 @@ class BlobReceiver:
             raise Unavailable("the sender has stopped in the middle of a blob")
 
     def _keep(self, path: Path, digest: Digest) -> None:
-        def parts() -> Iterator[bytes]:
-            with path.open("rb") as source:
-                while data := source.read(_CHUNK):
-                    yield data
-
         try:
-            if _digest_of(path) != digest:
+            if not self._blobs.put_file(path, digest):
                 raise Refused("not-the-blob", "these bytes are something else")
-            self._blobs.put_parts(parts())
         finally:
             path.unlink(missing_ok=True)
 
     def _partial(self, sender: Name, digest: Digest) -> Path:
         return self._blobs.path / "partial" / f"{digest.hex()}.{sender}"
-
-
-def _digest_of(path: Path) -> Digest:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").digest()

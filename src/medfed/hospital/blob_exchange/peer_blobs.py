@@ -6,7 +6,6 @@ stopped, at the next peer if need be. Looking whether a blob is here, and listin
 
 from __future__ import annotations
 
-import mmap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import BinaryIO, Final, Protocol
 from medfed.blobs import DirectoryBlobs
 from medfed.errors import Tampered, Unavailable
 from medfed.hospital.blob_exchange.room import BlobRoom
-from medfed.identifiers import Digest, sha256, short
+from medfed.identifiers import Digest, short
 
 __all__ = ["MOST_BYTES", "Peer", "PeerBlobs"]
 
@@ -136,23 +135,9 @@ class PeerBlobs:
             with path.open("ab+") as sink:
                 sink.seek(0, 2)
                 peer.fetch(digest, sink, sink.tell(), most)
-                sink.flush()
-                sink.seek(0)
-                self._keep(sink, digest, path)
+            good = self.local.put_file(path, digest)
+            path.unlink()
         except OSError as error:
             raise Unavailable(f"{path}: {error.strerror or error}") from None
-
-    def _keep(self, sink: BinaryIO, digest: Digest, path: Path) -> None:
-        """Keep what has come if it is the blob; else begin anew next time."""
-        size = sink.seek(0, 2)
-        with mmap.mmap(sink.fileno(), size, access=mmap.ACCESS_READ) if size else memoryview(b"") as data:
-            view = memoryview(data)
-            try:
-                good = sha256(view) == digest
-                if good:
-                    self.local.put(view)
-            finally:
-                view.release()
-        path.unlink()
-        if not good:
+        if not good:  # begin anew next time
             raise Tampered(f"blob {short(digest)}: what a peer has sent is something else")
