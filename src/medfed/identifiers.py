@@ -24,6 +24,7 @@ __all__ = [
     "StudyId",
     "check_name",
     "find_by_digits",
+    "parse_code",
     "parse_digest",
     "parse_study_id",
     "sha256",
@@ -32,6 +33,7 @@ __all__ = [
 
 T = TypeVar("T")
 DIGEST_BYTES: Final = 32
+_CODE: Final = r"^[a-z0-9-]{1,40}\Z"
 _NAME: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z"
 
 Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -49,7 +51,7 @@ Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Height = Annotated[int, Meta(ge=0, lt=2**53)]
 """Number of a block; the genesis is height 0."""
 
-Code = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z0-9-]+\Z")]
+Code = Annotated[str, Meta(min_length=1, max_length=40, pattern=_CODE)]
 """A stable reason code: the only kind of remark that the ledger holds."""
 
 
@@ -90,6 +92,17 @@ def parse_study_id(text: str) -> StudyId:
 def short(identifier: bytes) -> str:
     """The first 12 hexadecimal digits, for people to read."""
     return identifier.hex()[:12]
+
+
+def parse_code(text: str) -> Code:
+    """A reason code as it may stand on the ledger.
+
+    Raises:
+        InvalidInput: `text` is something else.
+    """
+    if not re.match(_CODE, text):
+        raise InvalidInput(f"code {text[:80]!r}: expected 1 to 40 of a-z, 0-9 and hyphens")
+    return text
 
 
 def find_by_digits(what: str, text: str, entries: Iterable[T], identifier: Callable[[T], bytes], hint: str = "") -> T:

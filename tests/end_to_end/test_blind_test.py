@@ -12,17 +12,21 @@ import pytest
 from tests.support.processes import (
     DATA,
     LEDGER,
+    PASSPHRASE,
     finish,
     kill,
     make_consortium,
     medfed,
     propose,
+    run_together,
     start_agent,
     stop_all,
     write_site_file,
 )
 
+from medfed import Site
 from medfed.demo.heart import COLUMNS, FILES
+from medfed.errors import InvalidInput, Refused
 from medfed.ledger.contracts.blind_test import blind_tests
 from medfed.ledger.contracts.registry import artefacts
 from medfed.ledger.store import reading
@@ -30,6 +34,7 @@ from medfed.ledger.store import reading
 pytestmark = pytest.mark.slow
 ROWS = (DATA / FILES["cleveland"]).read_text().splitlines()
 ON = ("--ledger", LEDGER)
+SIDES = ("cleveland", "hungary")
 ASKER = (*ON, "--site", "sites/cleveland")
 
 
@@ -111,6 +116,30 @@ def test_from_a_table_of_diagnosed_patients_to_the_answer_and_the_public_record(
     again = ask(consortium, "--count", "120", "--threshold", "0.62", code=3)
     assert "has had this image before" in again.stderr
     medfed(consortium, "ledger", "verify", LEDGER)
+
+
+def test_from_python_to_the_answer(consortium: Path) -> None:
+    sites = {name: Site.open(consortium / "sites" / name, consortium / LEDGER, PASSPHRASE) for name in SIDES}
+    model, asker = model_of(consortium)[:12], sites["cleveland"].blind_tests
+    files = (consortium / "diagnosed.csv", consortium / "one.csv")
+    sites["hungary"].blind_tests.serve(model, 0.5)
+    test = asker.ask("hungary", model, *files, count=120, threshold="0.62", columns=COLUMNS)
+    assert asker.verdict(test[:8]) is None
+    with pytest.raises(Refused, match=f"in test {test}"):
+        asker.ask("hungary", model, *files, count=120, threshold="0.62", columns=COLUMNS)
+    run_together(sites)
+    verdict = asker.verdict(test[:8])
+    assert verdict is not None
+    assert verdict.diagnosis in (("num: negative",), ("num: positive",))
+    assert asker.record("hungary", model).rows[0].counts.passed == 1
+    assert [found.phase for found in asker.list()] == ["passed"]
+    with pytest.raises(InvalidInput, match="none of this id"):
+        sites["hungary"].blind_tests.verdict(test)
+    with pytest.raises(Refused, match="nothing left to stop"):
+        asker.stop(test)
+    sites["hungary"].blind_tests.stop_serving(model)
+    with pytest.raises(Refused, match="does not offer"):
+        asker.ask("hungary", model, *files, count=120, threshold="0.62", columns=COLUMNS)
 
 
 def test_a_service_that_is_not_good_enough_gives_false_and_nothing_else(consortium: Path) -> None:

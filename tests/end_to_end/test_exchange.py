@@ -21,11 +21,14 @@ from tests.support.processes import (
     finish,
     kill,
     medfed,
+    run_together,
     start_agent,
     stop_all,
 )
 
+from medfed import Site
 from medfed.blobs import DirectoryBlobs
+from medfed.errors import InvalidInput, Refused
 from medfed.hospital.site_directory import create_site, shared_blobs
 from medfed.ledger.contracts.exchange import data_requests, delivery
 from medfed.ledger.store import reading
@@ -110,6 +113,31 @@ def test_the_same_by_hand_without_an_agent(consortium: Path) -> None:
     verified = run(consortium, "south", "verify", request)
     assert (verified["request"]["phase"], verified["outcome"]) == ("accepted", "good")
     assert received(consortium, request).read_bytes() == DATA
+
+
+def test_from_python_by_owner_and_requester(consortium: Path) -> None:
+    sites = {name: Site.open(consortium / "sites" / name, consortium / LEDGER, PASSPHRASE) for name in NAMES[:2]}
+    north, south = sites["north"].exchange, sites["south"].exchange
+    with pytest.raises(InvalidInput, match="expected DATA"):
+        north.offer(kind="updates", arbiter="auditor", purposes=["research"], study="00" * 16)
+    dataset = north.offer(consortium / "cases.ndjson", kind="cases", arbiter="auditor", purposes=["research"])
+    request = south.request(dataset[:16], "research")
+    refused = south.request(dataset, "research")
+    assert south.received(request) is None
+    with pytest.raises(InvalidInput, match="expected 1 to 40"):
+        north.refuse(refused, "Because!")
+    north.refuse(refused, "asked-twice")
+    north.grant(request[:10])
+    run_together(sites)
+    found = south.received(request)
+    assert found is not None
+    assert (found.outcome, found.file) == ("good", received(consortium, request))
+    assert received(consortium, request).read_bytes() == DATA
+    assert {one.request.hex(): one.phase for one in north.requests()} == {request: "accepted", refused: "refused"}
+    north.take_back(dataset)
+    assert [one.withdrawn for one in south.datasets()] == [True]
+    with pytest.raises(Refused, match="no longer on offer"):
+        south.request(dataset, "research")
 
 
 def test_a_rule_of_the_site_decides_and_a_refused_or_late_request_is_not_delivered(consortium: Path) -> None:

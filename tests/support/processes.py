@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+from medfed import Site
 from medfed.blobs import DirectoryBlobs
 from medfed.crypto import KeystoreCost, SiteKeys, system_entropy
 from medfed.demo.heart import COLUMNS, FILES, heart_plan, heart_tables, site_keys
@@ -80,6 +83,16 @@ def start_agent(root: Path, name: str, *, until_complete: bool = True, **fault: 
     )  # fmt: skip
     STARTED.append(agent)
     return agent
+
+
+def run_together(sites: Mapping[str, Site]) -> None:
+    """Run the agents of these sites in this process, each in a thread, until nothing is due to any."""
+    threads = [threading.Thread(target=site.run) for site in sites.values()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=AGENT_SECONDS)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def finish(agents: dict[str, subprocess.Popen[str]]) -> dict[str, str]:

@@ -65,21 +65,16 @@ def offer(
     The ledger gets a salted commitment, the size and the terms. A file must stay where and as it is.
     """
     from medfed.hospital.acting import acting_for
-    from medfed.hospital.exchange_material import pack_images, pack_update
+    from medfed.hospital.exchange_material import offered_file
     from medfed.hospital.exchange_state import offer_file
     from medfed.ledger.contracts.offered_data import ExchangeTerms
 
-    wanted = study_text is not None and number is not None
-    if (data is None) == (not wanted) or (wanted and kind != "updates"):
-        raise InvalidInput("exchange offer: expected DATA, or with --kind updates both --study and --round")
+    if (study_text is None) != (number is None):
+        raise InvalidInput("exchange offer: expected DATA, or for updates both a study and a round")
     terms = ExchangeTerms(arbiter, tuple(sorted(set(purposes))), int(hours * _HOUR_MS))
     with acting_for(site, ledger, passphrase(f"Passphrase of {site}")) as acting:
-        if data is None:
-            file = pack_update(acting.site, acting.view, find_study(acting.view, study_text or ""), number or 0, site)
-        elif kind == "images" and data.is_dir():
-            file = pack_images(data, site, acting.site.entropy)
-        else:
-            file = data
+        update = None if study_text is None or number is None else (find_study(acting.view, study_text), number)
+        file = offered_file(acting.site, acting.view, site, kind, data, update)
         body = offer_file(acting.site, file, kind, terms)
         receipt = sent(acting.send(body), site)
     if as_json:
@@ -170,21 +165,16 @@ def request(dataset: str, ledger: Path, site: Path, purpose: Purpose, as_json: b
 @as_json
 def decide(request: str, ledger: Path, site: Path, grant: bool, code: str | None, as_json: bool) -> None:
     """Grant or refuse a request for data of this site."""
-    import msgspec
-
     from medfed.hospital.lookup import find_matter
-    from medfed.identifiers import Code
+    from medfed.identifiers import parse_code
     from medfed.ledger.contracts.exchange import DecideRequest
 
     if grant == (code is not None):
         raise InvalidInput("exchange decide: expected exactly one of --grant and --refuse CODE")
-    try:
-        msgspec.convert(code or "none", Code)
-    except msgspec.ValidationError:
-        raise InvalidInput(f"code {code!r}: expected 1 to 40 of a-z, 0-9 and hyphens") from None
+    reason = parse_code("none" if code is None else code)
     with open_view(ledger) as view:
         found = find_matter(view, request)
-    receipt = act(ledger, site, DecideRequest(found.request.request, grant, code or "none"))
+    receipt = act(ledger, site, DecideRequest(found.request.request, grant, reason))
     if as_json:
         print_json(receipt)
     else:

@@ -31,15 +31,39 @@ from medfed.identifiers import StudyId, short
 from medfed.imaging.coco import write_coco
 from medfed.imaging.image_set import load_image_set
 from medfed.imaging.release import check_release
+from medfed.ledger.contracts.offered_data import Kind
 from medfed.ledger.contracts.rounds import round_record
 from medfed.ledger.contracts.studies import enrolment, study_record
 from medfed.ledger.engine import StateView
 from medfed.models.settings import DetectorModel, ModuleModel
 
-__all__ = ["own_update", "pack_images", "pack_update"]
+__all__ = ["offered_file", "own_update", "pack_images", "pack_update"]
 
 _OFFERED: Final = "offered"
 ANNOTATIONS: Final = "annotations.coco.json"
+
+
+def offered_file(
+    site: Site, view: StateView, directory: Path, kind: Kind, data: Path | None, update: tuple[StudyId, int] | None
+) -> Path:
+    """The file that is meant: `data` itself, an archive of the image set in that folder, or an own past update.
+
+    Args:
+        site: whose it is.
+        view: the ledger now.
+        directory: the site's, where what is made is put.
+        kind: of the offer.
+        data: a file or a folder.
+        update: of which study, and of which training round, in place of `data`.
+
+    Raises:
+        InvalidInput: not exactly one of both, or as `pack_images` and `pack_update`. Others: as these.
+    """
+    if update is not None and data is None and kind == "updates":
+        return pack_update(site, view, *update, directory)
+    if update is not None or data is None:
+        raise InvalidInput("exchange offer: expected DATA, or for updates both a study and a round")
+    return pack_images(data, directory, site.entropy) if kind == "images" and data.is_dir() else data
 
 
 def pack_images(folder: Path, site: Path, entropy: Entropy) -> Path:

@@ -11,6 +11,8 @@ from medfed.blobs import DirectoryBlobs
 from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.model_file import Model, decode_model
 from medfed.hospital.agent_loop import agent_on, run_agent
+from medfed.hospital.blind_test_handle import BlindTests
+from medfed.hospital.exchange_handle import Exchange
 from medfed.hospital.site_directory import open_site, read_public, shared_blobs
 from medfed.identifiers import Name, StudyId, parse_study_id
 from medfed.input_file import read_input
@@ -68,6 +70,16 @@ class SiteHandle:
     def name(self) -> Name:
         """The participant's name."""
         return read_public(self._directory).name
+
+    @property
+    def blind_tests(self) -> BlindTests:
+        """Second opinions that must prove themselves: asking for them, and giving them."""
+        return BlindTests(self._directory, self._ledger, self._passphrase)
+
+    @property
+    def exchange(self) -> Exchange:
+        """Data that other hospitals offer or ask for."""
+        return Exchange(self._directory, self._ledger, self._passphrase)
 
     def studies(self) -> list[Study]:
         """All studies of the ledger, in the order in which they were proposed."""
