@@ -13,7 +13,9 @@ import pytest
 from tests.support.fhir import condition, encounter, observation, patient
 from tests.support.processes import CHEAP, ENVIRONMENT, MEDFED, medfed
 
+from medfed.federation.word_study import concepts_of
 from medfed.hospital.site_directory import create_site
+from medfed.records.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 NAMES = ("north", "south", "west")
@@ -56,6 +58,38 @@ def allow(root: Path, *names: str, basis: str = 'legal_basis = "a law"\n') -> No
     for name in names:
         text = f'[alignment]\nsignatures = "approve"\npatients = "approve"\nidentifiers = "people.csv"\n{basis}'
         (root / name / "site.toml").write_text(text)
+
+
+def test_three_processes_agree_on_words(consortium: Path) -> None:
+    words = tmp_words(consortium)
+    for name in NAMES:
+        (consortium / name / "site.toml").write_text(
+            '[library]\nvocabulary = "words.voc"\n[[consent.rule]]\ndecision = "approve"\nproposers = ["organiser"]\n'
+        )
+        (consortium / name / "words.voc").write_bytes(words)
+    hospitals = [word for name in NAMES for word in ("--hospital", name)]
+    more = ("--least-patients", "1", "--gamma", "2.5", "--most-concepts", "1", "--ledger", "l.db")
+    medfed(consortium, "align", "words-plan", "words.voc", "words.toml", *hospitals, *more)
+    checked = medfed(consortium, "study", "check", "words.toml").stdout
+    assert "3 hospitals say yes" in checked
+    done = medfed(consortium, "study", "propose", "words.toml", "--ledger", "l.db", "--site", "organiser", "--json")
+    study = json.loads(done.stdout)["study"]
+    agreed = ("align", "words", study[:8], "words.voc", "agreed.voc", "--ledger", "l.db", "--json")
+    medfed(consortium, *agreed, code=2)  # nothing is agreed on yet
+    run_agents(consortium)
+    facts = json.loads(medfed(consortium, *agreed).stdout)
+    found = Vocabulary.decode((consortium / "agreed.voc").read_bytes())
+    assert found.digest.hex() == facts["vocabulary"]
+    assert facts["candidates"] == len(concepts_of(Vocabulary.decode(words)))
+    assert set(concepts_of(found)) <= set(concepts_of(Vocabulary.decode(words)))
+    medfed(consortium, *agreed, code=2)  # never written over
+    medfed(consortium, "ledger", "verify", "l.db")
+
+
+def tmp_words(root: Path) -> bytes:
+    """The candidates: what the first hospital records, as it drafts it."""
+    medfed(root, "records", "vocabulary", NAMES[0], "words.voc")
+    return (root / "words.voc").read_bytes()
 
 
 def open_alignment(root: Path, *more: str) -> str:

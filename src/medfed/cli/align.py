@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medfed.cli.align_words import words_command, words_plan_command
 from medfed.cli.options import PATH, NumberRange, act, as_json, ledger_option, open_own_site, open_view, site_option
 from medfed.cli.output import print_json, table
 from medfed.errors import InvalidInput
@@ -25,6 +26,10 @@ def align() -> None:
 
     ALIGNMENT is an alignment's identifier, or as many of its first digits as are unique.
     """
+
+
+align.add_command(words_plan_command)
+align.add_command(words_command)
 
 
 @align.command("open")

@@ -270,11 +270,12 @@ def run(
 @as_json
 def budget(study_id: str, ledger: Path, site: Path | None, as_json: bool) -> None:
     """Show what a labelling study has spent of its approved budget, and what a site's patients have."""
+    from medfed.federation.labelling_rules import cost_of
+    from medfed.federation.plan import Words
     from medfed.hospital.aggregation import plan_of
     from medfed.ledger.contracts.labelling import spent
     from medfed.ledger.contracts.studies import study_record
     from medfed.privacy import DELTA_STEP, EPSILON_STEP
-    from medfed.privacy.vote_noise import labelling_guarantee
 
     with open_view(ledger) as view:
         record = study_record(view, find_study(view, study_id))
@@ -283,12 +284,13 @@ def budget(study_id: str, ledger: Path, site: Path | None, as_json: bool) -> Non
         plan = plan_of(view, record.study)
         terms = _labelling(plan).terms
         used = spent(view, record).histograms
-    whole = labelling_guarantee(terms, len(plan.participation.hospitals)).epsilon
+    whole = cost_of(plan, _labelling(plan)).epsilon
+    is_words = isinstance(plan.words, Words)  # a patient turns few of the histograms, so they cost less than all would
     facts: dict[str, Any] = {
         "study": record.study,
         "spent": used,
         "budget": terms.budget,
-        "epsilon_of_spent": _cost_of(terms, len(plan.participation.hospitals), used),
+        "epsilon_of_spent": whole * any(used) if is_words else _cost_of(terms, len(plan.participation.hospitals), used),
         "epsilon_of_budget": whole,
         "epsilon_charged": terms.epsilon / EPSILON_STEP,
         "delta": terms.delta / DELTA_STEP,

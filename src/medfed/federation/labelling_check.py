@@ -5,11 +5,12 @@ Everything is worked out from the plan alone. This module must never print.
 
 from __future__ import annotations
 
-from medfed.federation.plan import Labelling, Plan
+from medfed.federation.labelling_rules import cost_of
+from medfed.federation.plan import Labelling, Plan, Words
 from medfed.ledger.contracts.labelling_terms import GAMMA_STEP, ConfidentNoise, LaplaceNoise, VoteNoise
 from medfed.privacy.account import DELTA_STEP, EPSILON_STEP
 from medfed.privacy.shares import Roster
-from medfed.privacy.vote_noise import labelling_guarantee, vote_shares
+from medfed.privacy.vote_noise import vote_shares
 from medfed.secure_sum.manifest import Entry
 
 __all__ = ["describe_noise", "labelling_entries", "labelling_reveals", "labelling_warnings"]
@@ -44,8 +45,18 @@ def labelling_reveals(plan: Plan, labelling: Labelling) -> list[str]:
     """In plain words, everything about its patients that leaves a hospital."""
     people = plan.participation
     invited = len(people.hospitals)
-    found = labelling_guarantee(labelling.terms, invited)
+    found = cost_of(plan, labelling)
     teachers = sum(labelling.teachers)
+    if isinstance(plan.words, Words):
+        asked = f"of {labelling.queries} concepts, whether it has recorded it of {plan.words.least_patients} patients"
+        return [
+            f"For each {asked}: how many of {invited} hospitals say yes and how many no, with noise "
+            f"({describe_noise(labelling.noise)}) of which every hospital adds its share. No hospital's own word and "
+            "no exact total become known.",
+            f"Whatever the data are, that costs a patient at most ε {found.epsilon:.4f} at δ "
+            f"{labelling.delta / DELTA_STEP:g}, who counts for at most {plan.words.most_concepts} concepts; that is "
+            "charged to each patient's account at the hospital.",
+        ]
     return [
         "To every participant, on enrolling: that it has at least as many rows as the plan asks for, and a salted "
         "digest "

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from medfed.errors import InvalidInput
-from medfed.federation.plan import Labelling, Plan, StrategySettings
+from medfed.federation.plan import Labelling, Plan, StrategySettings, Words
+from medfed.federation.word_study import word_guarantee
 from medfed.ledger.contracts.labelling_terms import MOST_HISTOGRAMS, ConfidentNoise, stages_of
 from medfed.privacy.account import EPSILON_STEP
+from medfed.privacy.curve import Guarantee
 from medfed.privacy.shares import Roster
 from medfed.privacy.vote_noise import labelling_guarantee, vote_shares
 from medfed.privacy.vote_reliability import noise_law, share_correct
 from medfed.secure_sum.manifest import Entry, Manifest, check_hospitals
 
-__all__ = ["labelling_problems", "voters_needed"]
+__all__ = ["cost_of", "labelling_problems", "voters_needed"]
 
 _LEAST_RELIABILITY: Final = 0.9
 """Of votes that are all for one class: what even full agreement must survive."""
@@ -34,6 +36,8 @@ def labelling_problems(plan: Plan) -> Iterator[tuple[str, str]]:
     """Everything that is wrong with a plan's labelling section, as field and sentence; nothing in other plans."""
     labelling = plan.labelling
     if not isinstance(labelling, Labelling):
+        if isinstance(plan.words, Words):
+            yield "words", "hospitals vote on words in a labelling study; expected a section [labelling]"
         return
     problems = [found for rule in _SHAPES for found in rule(plan, labelling)]
     yield from problems
@@ -70,6 +74,15 @@ def _task(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
             f"{labelling.accounting!r}; an ε that depends on the votes tells about them and is never published; "
             "expected 'data-independent'",
         )
+
+
+def _words(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
+    if not isinstance(plan.words, Words):
+        return
+    if plan.task != "binary" or plan.inputs != 2 or len(plan.data.numbers) != 1 or plan.data.patient is None:
+        yield _Found("words", "expected one number, the concept's place, a binary target and a patient column")
+    if set(labelling.teachers) != {1}:
+        yield _Found("labelling.teachers", "each hospital has one vote on a word; expected 1 for all")
 
 
 def _batches(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
@@ -142,7 +155,7 @@ def _voters(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
 def _budget(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
     """The plan's ε pays for every histogram of its budget."""
     try:
-        found = labelling_guarantee(labelling.terms, len(plan.participation.hospitals))
+        found = cost_of(plan, labelling)
     except InvalidInput as error:
         yield _Found("labelling.noise", str(error))
         return
@@ -154,6 +167,18 @@ def _budget(plan: Plan, labelling: Labelling) -> Iterator[_Found]:
         )
 
 
+def cost_of(plan: Plan, labelling: Labelling) -> Guarantee:
+    """What everything that the plan allows costs a patient.
+
+    Raises:
+        InvalidInput: nobody is left to hold the noise, or it is too small for any bound.
+    """
+    hospitals = len(plan.participation.hospitals)
+    if isinstance(plan.words, Words):
+        return word_guarantee(labelling, plan.words, hospitals)
+    return labelling_guarantee(labelling.terms, hospitals)
+
+
 def _roster(plan: Plan, labelling: Labelling) -> Roster:
     return Roster(len(plan.participation.hospitals), labelling.dropouts, labelling.colluding)
 
@@ -163,5 +188,5 @@ def _classes(plan: Plan) -> int:
 
 
 _Rule = Callable[[Plan, Labelling], Iterator[_Found]]
-_SHAPES: Final[tuple[_Rule, ...]] = (_task, _batches, _people, _student)
+_SHAPES: Final[tuple[_Rule, ...]] = (_task, _words, _batches, _people, _student)
 _NOISE: Final[tuple[_Rule, ...]] = (_sizes, _voters, _budget)

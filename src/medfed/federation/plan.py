@@ -269,6 +269,17 @@ class Weighing(Record, frozen=True):
     """Column `outcome` says which of so many a case has."""
 
 
+class Words(Record, frozen=True):
+    """Agreeing on words: in a labelling study whose public cases are the concepts of a vocabulary; see `word_study`."""
+
+    candidates: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    """Digest of the candidate vocabulary."""
+    least_patients: Annotated[int, Meta(ge=1, le=10_000_000)] = 5
+    """A hospital votes for a concept that it has recorded of so many patients."""
+    most_concepts: Annotated[int, Meta(ge=1, le=10_000)] = 3
+    """A patient counts for no more of its concepts, chosen by chance, and so pays for no more."""
+
+
 class Plan(Record, frozen=True):
     """Everything that defines a study. Its digest is what hospitals approve."""
 
@@ -291,6 +302,8 @@ class Plan(Record, frozen=True):
     """Only where findings are hidden in training."""
     weighing: Weighing | UnsetType = UNSET
     """Only where attributes' weights are learned."""
+    words: Words | UnsetType = UNSET
+    """Only in a labelling study in which hospitals agree on a vocabulary."""
 
     @property
     def digest(self) -> Digest:

@@ -23,11 +23,11 @@ from medfed.crypto import (
 )
 from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.outcome_study import vocabulary_of
-from medfed.federation.plan import Aligned, Plan
+from medfed.federation.plan import Aligned, Plan, Words
 from medfed.federation.tables import Table
 from medfed.hospital.site import Site
 from medfed.hospital.site_file import DEFAULT_SITE_FILE, load_site_file, table_for
-from medfed.hospital.site_library import library_entries, library_table
+from medfed.hospital.site_library import candidate_table, library_entries, library_table
 from medfed.hospital.vault import Vault
 from medfed.ledger.contracts.alignment import AlignmentKind
 from medfed.ledger.engine import Clock
@@ -148,6 +148,8 @@ def open_site(
     vault = Vault(directory / VAULT_FILE, keys.vault_key, entropy)
 
     def data(plan: Plan) -> Table:
+        if isinstance(plan.words, Words):
+            return candidate_table(directory, plan.words, site_file.library.vocabulary, entropy)
         if vocabulary_of(plan) is None:
             if isinstance(plan.aligned, Aligned):
                 raise InvalidInput("plan: it names alignments and no vocabulary; only case libraries are aligned")

@@ -16,8 +16,9 @@ from medfed.alignment.signature import SignatureQuestion, signatures_of
 from medfed.crypto import Entropy
 from medfed.errors import InvalidInput
 from medfed.federation.outcome_study import outcome_table, vocabulary_of
-from medfed.federation.plan import Aligned, Plan, Weighing
+from medfed.federation.plan import Aligned, Plan, Weighing, Words
 from medfed.federation.tables import Table, read_csv
+from medfed.federation.word_study import word_table
 from medfed.hospital.alignment_state import AlignmentResult, load_result
 from medfed.hospital.vault import Vault
 from medfed.identifiers import Name
@@ -28,7 +29,7 @@ from medfed.records.library import Library
 from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import MAX_VOCABULARY_BYTES, Vocabulary
 
-__all__ = ["LIBRARY_FILE", "aligned_cases", "library_entries", "library_table", "read_identifiers"]
+__all__ = ["LIBRARY_FILE", "aligned_cases", "candidate_table", "library_entries", "library_table", "read_identifiers"]
 
 LIBRARY_FILE: Final = "library.db"
 _PATIENT_COLUMN: Final = "patient"
@@ -97,6 +98,21 @@ def library_table(
     fractions = (plan.data.validation_fraction, plan.data.test_fraction)
     weigh = isinstance(plan.weighing, Weighing)
     return outcome_table(cases, vocabulary, split_key, UnitConverter(), fractions, weigh)
+
+
+def candidate_table(directory: Path, asked: Words, words: str, entropy: Entropy) -> Table:
+    """The table of a study that agrees on words, from the library and the file `words` of the candidates.
+
+    Raises:
+        InvalidInput: no library, or another vocabulary than the plan's candidates.
+    """
+    if not words:
+        raise InvalidInput(f"{directory / 'site.toml'}: [library] names no vocabulary")
+    candidates = Vocabulary.decode(read_input(directory / words, MAX_VOCABULARY_BYTES, str(directory / words)))
+    if candidates.digest.hex() != asked.candidates:
+        raise InvalidInput(f"{directory / words}: it is not the candidate vocabulary that the plan names")
+    with closing(_open(directory, entropy)) as library:
+        return word_table(library.cases(), candidates)
 
 
 def aligned_cases(cases: Iterable[Case], aligned: Aligned, vault: Vault, me: Name) -> list[Case]:

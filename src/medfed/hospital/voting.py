@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from medfed.encoding import digest_of
 from medfed.errors import InvalidInput, Refused
 from medfed.federation.learning_state import LearningState
-from medfed.federation.plan import Plan
+from medfed.federation.plan import Plan, Words
 from medfed.federation.prepared import PreparedData
 from medfed.federation.public_cases import PublicCases
 from medfed.federation.splits import TRAIN
+from medfed.federation.word_study import word_votes
 from medfed.hospital.computing import compute_histograms
 from medfed.hospital.enrolled import can_enrol, charge_patients, enrolled_rows
 from medfed.hospital.site import Site
@@ -122,7 +123,9 @@ def _histograms(site: Site, plan: Plan, current: Round) -> NDArray[np.int64]:
 
 
 def _counted(plan: Plan, name: Name, cases: PublicCases, rows: PreparedData) -> NDArray[np.int64]:
-    """What this hospital's teachers say of each query."""
+    """What this hospital's teachers say of each query; of concepts, what the hospital itself says."""
+    if isinstance(plan.words, Words):
+        return word_votes(rows, labelling_of(plan).queries, plan.words)
     count = teachers_at(plan, name)
     teachers = train_teachers(
         learner_for(plan.model, plan.task, plan.inputs, plan.outputs),
