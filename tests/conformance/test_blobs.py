@@ -6,11 +6,13 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from medfed.blobs import BlobStore, DirectoryBlobs, MemoryBlobs
+from medfed.blobs.remote import RemoteBlobs
 from medfed.errors import InvalidInput, Unavailable
 from medfed.identifiers import sha256
 
@@ -26,7 +28,19 @@ def _directory(path: Path) -> BlobStore:
     return DirectoryBlobs(path / "blobs")
 
 
-@pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
+def _remote(kind: str) -> Callable[[Path], BlobStore]:
+    def make(path: Path) -> BlobStore:
+        pytest.importorskip("fsspec")
+        place = path / "store" if kind == "file" else f"/{path.name}-{uuid4().hex}"
+        return RemoteBlobs(f"{kind}://{place}", path / "partial")
+
+    return make
+
+
+@pytest.fixture(
+    params=[_memory, _directory, _remote("memory"), _remote("file")],
+    ids=["memory", "directory", "fsspec memory", "fsspec file"],
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     make: Callable[[Path], BlobStore] = request.param
     return make(tmp_path)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from medfed.errors import Tampered
 from medfed.identifiers import Digest, short
@@ -17,6 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["CheckedReader"]
 
 
+class _Source(Protocol):
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        """As a raw file's."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
 class CheckedReader(io.RawIOBase):
     """Reads `file` once, from its beginning to its end.
 
@@ -24,14 +33,17 @@ class CheckedReader(io.RawIOBase):
     `digest`. It does not seek, because a hash has to see every byte in order.
     """
 
-    def __init__(self, file: io.FileIO, digest: Digest, damaged: Callable[[], None] | None = None) -> None:
-        """`damaged` is called before `Tampered` is raised."""
+    def __init__(
+        self, file: _Source, digest: Digest, size: int, where: str, damaged: Callable[[], None] | None = None
+    ) -> None:
+        """`size` is the file's, in bytes; `where` is for people; `damaged` is called before `Tampered` is raised."""
         super().__init__()
         self._file: Final = file
         self._damaged: Final = damaged
         self._digest: Final = digest
         self._hash: Final = hashlib.sha256()
-        self._left = os.fstat(file.fileno()).st_size
+        self._left = size
+        self._where = where
         if not self._left:
             try:
                 self._check()
@@ -41,7 +53,7 @@ class CheckedReader(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read at most `len(buffer)` bytes into `buffer`; 0 at the end."""
-        read = self._file.readinto(buffer)
+        read = self._file.readinto(buffer) or 0
         view: memoryview[Any] = memoryview(buffer).cast("B")
         self._hash.update(view[:read])
         self._left -= read
@@ -62,4 +74,4 @@ class CheckedReader(io.RawIOBase):
         if self._hash.digest() != self._digest:
             if self._damaged is not None:
                 self._damaged()
-            raise Tampered(f"blob {short(self._digest)}: its bytes have changed in {self._file.name}")
+            raise Tampered(f"blob {short(self._digest)}: its bytes have changed in {self._where}")

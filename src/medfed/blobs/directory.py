@@ -89,7 +89,9 @@ class DirectoryBlobs:
         path = self._path_of(digest)
 
         def opened() -> BinaryIO:
-            return io.BufferedReader(CheckedReader(path.open("rb", buffering=0), digest, damaged), _READ_BUFFER)
+            file = path.open("rb", buffering=0)
+            size = os.fstat(file.fileno()).st_size
+            return io.BufferedReader(CheckedReader(file, digest, size, str(path), damaged), _READ_BUFFER)
 
         return self._attempt("read", lambda: self._present(digest, opened))
 

@@ -5,14 +5,15 @@ A store never returns bytes that do not match the digest asked for, and never kn
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from medfed.errors import Tampered, Unavailable
 from medfed.identifiers import Digest
 
-__all__ = ["BlobStore", "awaiting_good_copy"]
+__all__ = ["BlobStore", "SiteBlobs", "awaiting_good_copy"]
 
 
 @contextmanager
@@ -85,4 +86,21 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[Digest]:
         """The digests of all blobs, in ascending order."""
+        ...
+
+
+class SiteBlobs(BlobStore, Protocol):
+    """A site's own blobs."""
+
+    @property
+    def path(self) -> Path:
+        """A directory of this machine, where what is not whole yet may lie."""
+        ...
+
+    def open_stream(self, digest: Digest, damaged: Callable[[], None] | None = None) -> BinaryIO:
+        """As in `BlobStore`; calls `damaged` before it raises `Tampered`."""
+        ...
+
+    def put_file(self, path: Path, digest: Digest) -> bool:
+        """Keep a copy of a file's bytes if they are the blob of that digest, and say whether they are."""
         ...

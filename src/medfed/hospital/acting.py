@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from medfed.blobs import DirectoryBlobs
 from medfed.errors import Refused, Unavailable
 from medfed.hospital.agent import Agent
 from medfed.hospital.agent_loop import agent_on
 from medfed.hospital.requests import request
 from medfed.hospital.site import Site
-from medfed.hospital.site_directory import SiteBusy, open_site, own_blobs
+from medfed.hospital.site_directory import SiteBusy, open_own_blobs, open_site
 from medfed.ledger.engine import StateView
 from medfed.ledger.store import reading
 from medfed.ledger.transaction import Body
@@ -57,7 +56,7 @@ def acting_for(directory: Path, ledger: Path, passphrase: str) -> Generator[Acti
             return
         with reading(ledger) as store:
             view, replicated = store.view(), store.replicated
-        blobs = DirectoryBlobs(own_blobs(directory)) if replicated else None
+        blobs = open_own_blobs(directory) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=blobs)
         try:
             yield Acting(site, view, None, partial(_left, site))

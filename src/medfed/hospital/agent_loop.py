@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from medfed.blobs import DirectoryBlobs
 from medfed.errors import InvalidInput, Unavailable
 from medfed.hospital.agent import Agent
 from medfed.hospital.blob_exchange.access import BlobIndex, Rows
@@ -19,7 +18,7 @@ from medfed.hospital.blob_exchange.relaying import Relaying
 from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.hospital.dealings import all_dealings
 from medfed.hospital.key_rotation import settle_keys
-from medfed.hospital.site_directory import lock_site, open_site, own_blobs, wall_clock
+from medfed.hospital.site_directory import lock_site, open_own_blobs, open_site, wall_clock
 from medfed.hospital.worker import Worker
 from medfed.identifiers import Height
 from medfed.ledger.contracts.alignment import Alignment, alignment_record, alignments
@@ -54,7 +53,7 @@ def agent_on(
         replicated, view = store.replicated, store.view()
     with lock_site(directory):
         settle_keys(directory, view)
-        own = DirectoryBlobs(own_blobs(directory)) if replicated else None
+        own = open_own_blobs(directory) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=own)
         site.worker = worker or site.worker
         try:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from medfed.blobs import BlobStore, DirectoryBlobs
+from medfed.blobs import BlobStore, DirectoryBlobs, SiteBlobs
+from medfed.blobs.remote import RemoteBlobs, is_remote
 from medfed.crypto import (
     Entropy,
     KeystoreCost,
@@ -40,6 +41,7 @@ __all__ = [
     "key_path",
     "lock_site",
     "next_key_path",
+    "open_own_blobs",
     "open_site",
     "own_blobs",
     "read_public",
@@ -144,7 +146,7 @@ def open_site(
     keys = load_keystore(key_path(directory), passphrase)
     if blobs is None:
         shared = ledger is not None and not site_file.blobs
-        blobs = DirectoryBlobs(shared_blobs(ledger) if shared and ledger is not None else own_blobs(directory))
+        blobs = DirectoryBlobs(shared_blobs(ledger)) if shared and ledger is not None else open_own_blobs(directory)
     vault = Vault(directory / VAULT_FILE, keys.vault_key, entropy)
 
     def data(plan: Plan) -> Table:
@@ -168,8 +170,22 @@ def open_site(
 
 
 def own_blobs(directory: Path) -> Path:
-    """Where a site that shares no directory with others keeps its blobs: as `site.toml` says, or in `blobs`."""
-    return directory / (load_site_file(directory / "site.toml").blobs or "blobs")
+    """Where a site that shares no directory with others keeps its blobs: as `site.toml` says, or in `blobs`.
+
+    Of a site whose blobs are in a store elsewhere, where those lie that are not whole yet.
+    """
+    place = load_site_file(directory / "site.toml").blobs
+    return directory / ("blobs" if is_remote(place) else place or "blobs")
+
+
+def open_own_blobs(directory: Path) -> SiteBlobs:
+    """The blobs of a site that shares no directory with others.
+
+    Raises:
+        InvalidInput, Unavailable: as the store says.
+    """
+    place = load_site_file(directory / "site.toml").blobs
+    return RemoteBlobs(place, own_blobs(directory)) if is_remote(place) else DirectoryBlobs(own_blobs(directory))
 
 
 @contextmanager

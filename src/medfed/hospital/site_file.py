@@ -109,7 +109,8 @@ class SiteFile(Record):
     identifiers: str = ""
     """A CSV file with the identifiers of patients, for alignments."""
     blobs: str = ""
-    """Where blobs are kept; empty: in the directory beside the ledger that all agents of the machine share."""
+    """Where blobs are kept, a path or the URL of a store; empty: in the directory beside the ledger that all agents of
+    the machine share."""
 
 
 def load_site_file(path: Path) -> SiteFile:
@@ -130,7 +131,7 @@ def load_site_file(path: Path) -> SiteFile:
     policy = _record(path, "consent", rest, ConsentPolicy)
     blobs = document.get("blobs", "")
     if not isinstance(blobs, str):
-        raise InvalidInput(f"{path}: blobs: expected a path")
+        raise InvalidInput(f"{path}: blobs: expected a path or a URL")
     privacy = _record(path, "privacy", _table(path, "privacy", document.get("privacy", {})), PrivacyFile)
     library = _record(path, "library", _table(path, "library", document.get("library", {})), LibraryFile)
     alignment, identifiers = _alignment(path, _table(path, "alignment", document.get("alignment", {})))
@@ -158,7 +159,7 @@ def _alignment(path: Path, section: dict[str, Any]) -> tuple[AlignmentPolicy, st
     _refuse_unknown(path, "alignment", section, ("signatures", "patients", "legal_basis", "identifiers"))
     identifiers = section.get("identifiers", "")
     if not isinstance(identifiers, str):
-        raise InvalidInput(f"{path}: alignment.identifiers: expected a path")
+        raise InvalidInput(f"{path}: alignment.identifiers: expected a path or a URL")
     rest = {key: value for key, value in section.items() if key != "identifiers"}
     return _record(path, "alignment", rest, AlignmentPolicy), identifiers
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from medfed.blobs import DirectoryBlobs
+from medfed.blobs import SiteBlobs
 from medfed.errors import Refused, Unavailable
 from medfed.hospital.blob_exchange.peer_blobs import MOST_BYTES
 from medfed.hospital.blob_exchange.room import BlobRoom
@@ -42,7 +42,7 @@ def parse_range(content_range: str, content_length: str) -> tuple[int, int]:
 class BlobReceiver:
     """Keeps what comes. Safe to use from several threads."""
 
-    def __init__(self, blobs: DirectoryBlobs, room: BlobRoom, most: int = MOST_BYTES) -> None:
+    def __init__(self, blobs: SiteBlobs, room: BlobRoom, most: int = MOST_BYTES) -> None:
         self._blobs = blobs
         self._room = room
         self._most = most

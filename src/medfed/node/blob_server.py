@@ -20,7 +20,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, cast
 
-from medfed.blobs import DirectoryBlobs
+from medfed.blobs import SiteBlobs
 from medfed.crypto import SiteKeys
 from medfed.crypto.certificates import make_certificate
 from medfed.crypto.memory_file import MemoryFile
@@ -56,7 +56,7 @@ class BlobServer:
         self,
         listen: str,
         keys: SiteKeys,
-        blobs: DirectoryBlobs,
+        blobs: SiteBlobs,
         view: Callable[[], StateView],
         index: BlobIndex,
         clock: Callable[[], float] = time.time,
@@ -84,7 +84,7 @@ class _Rules:
     def __init__(
         self,
         keys: SiteKeys,
-        blobs: DirectoryBlobs,
+        blobs: SiteBlobs,
         view: Callable[[], StateView],
         index: BlobIndex,
         clock: Callable[[], float],

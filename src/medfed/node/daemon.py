@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from medfed.blobs import DirectoryBlobs
 from medfed.crypto import PublicKeys, SiteKeys, load_keystore
 from medfed.errors import Outdated, Unavailable
 from medfed.hospital.blob_exchange.access import BlobIndex
 from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.hospital.key_rotation import has_other_keys, settle_keys
-from medfed.hospital.site_directory import key_path, own_blobs, wall_clock
+from medfed.hospital.site_directory import key_path, open_own_blobs, wall_clock
 from medfed.ledger.engine import Sealer
 from medfed.ledger.engines.cometbft.configuration import NodeSettings
 from medfed.ledger.engines.cometbft.host import CometEngine
@@ -126,7 +125,7 @@ def _blob_server(site: Path, file: NodeFile, keys: SiteKeys, engine: CometEngine
     if not file.blobs_listen:
         return None
     index = BlobIndex(engine.stored)
-    blobs = DirectoryBlobs(own_blobs(site))
+    blobs = open_own_blobs(site)
     room = BlobRoom(blobs, file.blobs_limit_mib << 20, lambda: index.spent(engine.view()))
     return BlobServer(file.blobs_listen, keys, blobs, engine.view, index, room=room)
 

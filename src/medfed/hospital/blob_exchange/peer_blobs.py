@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from medfed.blobs import DirectoryBlobs
+from medfed.blobs import SiteBlobs
 from medfed.errors import Tampered, Unavailable
 from medfed.hospital.blob_exchange.room import BlobRoom
 from medfed.identifiers import Digest, short
@@ -36,7 +36,7 @@ class PeerBlobs:
 
     def __init__(
         self,
-        local: DirectoryBlobs,
+        local: SiteBlobs,
         peers: Callable[[Digest], list[Peer]],
         most: int = MOST_BYTES,
         pauses: tuple[float, ...] = (0.03, 0.06, 0.12),

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, Protocol
 
-from medfed.blobs import DirectoryBlobs
+from medfed.blobs import SiteBlobs
 from medfed.errors import MedFedError
 from medfed.hospital.blob_exchange.access import BlobIndex
 from medfed.identifiers import Digest, Name, short
@@ -36,7 +36,7 @@ class Relaying:
     def __init__(
         self,
         me: Name,
-        local: DirectoryBlobs,
+        local: SiteBlobs,
         index: BlobIndex,
         peers: Callable[[Digest], Sequence[tuple[Name, RelayPeer]]],
         copies: int = _COPIES,

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from medfed.blobs import DirectoryBlobs
+from medfed.blobs import SiteBlobs
 from medfed.errors import Unavailable
 from medfed.identifiers import Digest, short
 
@@ -21,7 +21,7 @@ log: Final = logging.getLogger("medfed.hospital")
 class BlobRoom:
     """The room for blobs in one directory."""
 
-    def __init__(self, local: DirectoryBlobs, limit: int, spent: Callable[[], Iterable[Digest]]) -> None:
+    def __init__(self, local: SiteBlobs, limit: int, spent: Callable[[], Iterable[Digest]]) -> None:
         """`limit` is in bytes, 0 for none; `spent` gives blobs that may go, the oldest first."""
         self._local = local
         self._limit = limit
