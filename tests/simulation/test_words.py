@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from medfed.federation.word_study import (
     word_votes,
 )
 from medfed.hospital.aggregation import recompute_state
+from medfed.identifiers import sha256
 from medfed.records.case import Case, Feature, Outcome
 from medfed.records.coding import ICD10, Coding, local_coding
 from medfed.records.draft import draft_vocabulary
@@ -67,6 +69,33 @@ def test_what_most_record_is_agreed_on_and_what_one_records_stays_hidden(tmp_pat
     assert agreed.attributes[:2] == CANDIDATES.attributes[:2]  # age and sex are nobody's secret
     again = recompute_state(study.ledger.view, study.study.study, study.blobs)
     assert again.votes == study.state.votes  # whoever has ledger and blobs gets the same words
+
+
+def test_nothing_that_left_a_site_names_a_concept_a_patient_or_a_hospitals_vote(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ledger, blobs and logs at every level. Votes: no blob is what the exact histogram would be if it were masked by
+    nothing."""
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "concepts.csv").write_bytes(concept_list(CANDIDATES))
+    cases, run = held(), tmp_path / "run"
+    tables = {name: word_table(listed, CANDIDATES) for name, listed in cases.items()}
+    asked = plan()
+    study = medfed.simulate(asked, tables, seed=4, cases=tmp_path / "concepts.csv", directory=run)  # type: ignore[arg-type]
+    left = b"".join(wire for block in study.ledger.engine.blocks() for wire in block.transactions)
+    blobs = [path.read_bytes() for path in (run / "blobs").rglob("*") if path.is_file()]
+    left += b"".join(blobs) + "\n".join(f"{one.getMessage()} {one.__dict__}" for one in caplog.records).encode()
+    assert len(blobs) > len(NAMES)
+    told = {key[1] for key in concepts_of(CANDIDATES)} | {one.patient for listed in cases.values() for one in listed}
+    assert len(told) == 17 + 40 * len(NAMES)
+    for word in told:
+        assert word.encode() not in left
+        assert sha256(word.encode()) not in left
+    assert isinstance(asked.words, Words)
+    for table in tables.values():
+        votes = word_votes(prepare(asked, table, bytes(32)), len(concepts_of(CANDIDATES)), asked.words)
+        for width in ("<u4", "<i8"):
+            assert votes.astype(width).tobytes() not in left
 
 
 def test_a_vote_says_whether_enough_patients_have_a_concept_and_nothing_of_how_many() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import zipfile
+from itertools import chain, repeat
 from pathlib import Path
 
 import orjson
@@ -14,7 +16,7 @@ from tests.support.fhir import patient
 from medfed.crypto import seeded_entropy
 from medfed.errors import InvalidInput
 from medfed.records.fhir.importer import import_fhir
-from medfed.records.fhir.sources import open_streams
+from medfed.records.fhir.sources import open_streams, split_lines
 from medfed.records.library import Library
 from medfed.records.report import ImportReport
 
@@ -102,6 +104,18 @@ def test_a_resource_that_nests_deeply_is_read_or_explained(tmp_path: Path, depth
     report = imported(tmp_path, resource)
     assert report.is_balanced
     assert report.read == 1
+
+
+def test_a_line_of_a_gigabyte_is_skipped_without_being_held() -> None:
+    chunk = b"x" * MIB
+    tracemalloc.start()
+    try:
+        lines = list(split_lines(chain(repeat(chunk, 1024), [b"\n{}\n"])))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert lines == [None, b"{}"]
+    assert peak < 64 * MIB
 
 
 def imported(folder: Path, line: bytes) -> ImportReport:
