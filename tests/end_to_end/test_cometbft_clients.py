@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.support.ledger import HandClock, World, sealer
 from medfed.errors import InvalidInput, Unavailable
 from medfed.ledger.contracts.membership import ChangeAddress
 from medfed.ledger.engines.cometbft.engine import PoolEngine, open_client
+from medfed.ledger.engines.cometbft.host import CometEngine
 from medfed.ledger.engines.embedded import EmbeddedEngine
 from medfed.ledger.engines.opening import open_engine
 from medfed.ledger.store import LedgerStore
@@ -41,12 +43,27 @@ def test_a_client_submits_and_sees_what_others_submit(node: World, tmp_path: Pat
     engine.close()
 
 
+def test_an_idle_network_makes_no_blocks_and_writes_nothing(node: World, tmp_path: Path) -> None:
+    node.accept("alpha", ChangeAddress("host:1"))
+    engine, log = node.engine, tmp_path / "cometbft" / "data" / "cs.wal" / "wal"
+    assert isinstance(engine, CometEngine)
+    found, now = (-1, -1), (engine.consensus_height(), log.stat().st_size)
+    while found != now:  # the empty block that follows each change of the application's hash
+        time.sleep(1.0)
+        found, now = now, (engine.consensus_height(), log.stat().st_size)
+    for _ in range(6):
+        time.sleep(0.5)
+        engine.tend()
+    assert (engine.consensus_height(), log.stat().st_size) == now
+    assert node.view.tip.height == 1
+
+
 def test_a_client_of_a_node_that_has_stopped_says_so_in_the_end(
     node: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medfed.ledger.engines.cometbft.spreading.PATIENCE_SECONDS", 0.5)
     node.accept("alpha", ChangeAddress("host:1"))
     node.engine.close()
+    monkeypatch.setattr("medfed.ledger.engines.cometbft.spreading.PATIENCE_SECONDS", 0.5)
     client = World(open_client(tmp_path / "ledger.db", HandClock()), HandClock())
     assert client.view.tip.height == 1
     with pytest.raises(Unavailable, match="not final after"):

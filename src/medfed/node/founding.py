@@ -31,7 +31,8 @@ class FoundedNode(Record):
 def found_node(site: Path, genesis: Genesis, file: NodeFile, *, new_keys: bool = False) -> FoundedNode:
     """Make the node of a site on the ledger with this genesis; where only the replica was lost, make that anew.
 
-    `new_keys` says that a founder comes back with other keys, for which the members vote.
+    `new_keys` says that a founder comes back with other keys, for which the members vote; one that has only lost its
+    replica may have changed its keys before.
 
     Raises:
         InvalidInput: no site here, or a genesis that does not hold together. Refused: the site has a node already.
@@ -42,9 +43,14 @@ def found_node(site: Path, genesis: Genesis, file: NodeFile, *, new_keys: bool =
     if ledger_path(site).exists():
         raise Refused("node-exists", f"{site}: this site has a node already; a ledger is never overwritten")
     mine = next((founder for founder in genesis.founders if founder.name == public.name), None)
-    if mine is not None and mine.signing_key != public.signing and not new_keys:
-        raise InvalidInput(f"{site}: the genesis knows {public.name} by another key")
-    if (site / "node.toml").exists():
+    came_here_before = (site / "node.toml").exists()  # and may have changed its keys on the ledger since
+    if mine is not None and mine.signing_key != public.signing and not (new_keys or came_here_before):
+        raise InvalidInput(
+            f"{site}: the genesis knows {public.name} by another key than this site's. Where that was changed since, "
+            "restore a backup (`medfed node restore`) or be invited anew (`medfed consortium invite`); else this is "
+            "another site or another ledger"
+        )
+    if came_here_before:
         file = load_node_file(site)  # only the replica was lost: CometBFT replays its blocks into a new one
     else:
         save_node_file(site, file)

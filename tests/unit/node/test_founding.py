@@ -55,6 +55,16 @@ def test_a_node_is_never_made_twice(tmp_path: Path) -> None:
     assert ledger_path(site).read_bytes() == before
 
 
+def test_a_founder_that_has_changed_its_key_and_lost_its_replica_makes_that_anew(tmp_path: Path) -> None:
+    site, genesis, _ = founded(tmp_path)
+    address = found_node(site, genesis, NodeFile("127.0.0.1:5000")).address
+    (site / "keys" / "site.key").rename(site / "keys" / "old.key")
+    create_site(site, "alpha", "secret", cost=CHEAP)
+    ledger_path(site).unlink()
+    made = found_node(site, genesis, NodeFile("127.0.0.1:5001"))
+    assert (made.address, made.votes) == (address, False)
+
+
 def test_a_genesis_that_knows_the_site_by_another_key_is_refused(tmp_path: Path) -> None:
     site, _, _ = founded(tmp_path)
     stranger = SiteKeys.generate("alpha", system_entropy)
