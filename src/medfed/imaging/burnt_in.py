@@ -7,6 +7,7 @@ and must never be taken for a proof that there is none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -22,13 +23,13 @@ _USUAL: Final = frozenset({"US", "ES", "OT", "SC", "XC", "GM", "DG", "DOC", "IVU
 _ROW: Final = 10
 """Pixels: how high a letter is taken to be, at each scale."""
 _WIDTH: Final = 48
-_STEP: Final = 48
+_STEP: Final = 40
 """Of 255: how far two pixels must differ, two apart, to be a step."""
 _LEAST_STEPS: Final = 0.12
 """Steps a pixel of a window; a window of letters has more."""
-_LEVEL: Final = 28
+_LEVEL: Final = 24
 """Of 255: how far from a level a pixel may be and still belong to it."""
-_APART: Final = 72
+_APART: Final = 56
 """Of 255: how far ink must be from its background; noise is nearer."""
 _LEAST_IN_LEVELS: Final = 0.72
 _MOST_WINDOWS: Final = 64
@@ -65,8 +66,24 @@ def burnt_in_by_header(dataset: Any) -> str:
 
 
 def looks_like_text(values: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
-    """Whether some window of a picture, as in `Pixels.values`, looks like a row of letters, 8 to 64 pixels high."""
-    grey = _grey(values)
+    """Whether some window of a picture, as in `Pixels.values`, looks like a row of letters, 8 to 64 pixels high.
+
+    Of a picture in colour each colour is looked at by itself: yellow on light grey is as light as its ground.
+    """
+    return any(_has_letters(light) for light in _lights(values))
+
+
+def _lights(values: NDArray[Any]) -> Iterator[NDArray[np.int16]]:
+    if values.dtype == np.uint16:
+        values = (values >> 8).astype(np.uint8)
+    if values.ndim == 2:
+        yield values.astype(np.int16)
+        return
+    for colour in range(3):
+        yield np.ascontiguousarray(values[:, :, colour]).astype(np.int16)
+
+
+def _has_letters(grey: NDArray[np.int16]) -> bool:
     for _ in range(3):
         if min(grey.shape) < _ROW or grey.shape[1] < _WIDTH:
             return False
@@ -74,14 +91,6 @@ def looks_like_text(values: NDArray[np.uint8] | NDArray[np.uint16]) -> bool:
             return True
         grey = _halved(grey)
     return False
-
-
-def _grey(values: NDArray[Any]) -> NDArray[np.int16]:
-    if values.dtype == np.uint16:
-        values = (values >> 8).astype(np.uint8)
-    if values.ndim == 3:
-        values = np.rint(values.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
-    return values.astype(np.int16)
 
 
 def _halved(grey: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -116,6 +116,19 @@ def test_letters_on_a_plain_ground_are_found(height: int, turned: bool) -> None:
     assert looks_like_text(values.astype(np.uint16) << 8)
 
 
+@pytest.mark.parametrize("ink", [(255, 255, 255), (255, 235, 60), (0, 0, 0)])
+@pytest.mark.parametrize("height", [10, 20])
+def test_letters_on_a_light_uneven_ground_are_found_in_whatever_colour(ink: tuple[int, int, int], height: int) -> None:
+    """Yellow is as light as this ground, which is that of a stained smear; only the blue of it is not."""
+    rng, (y, x) = np.random.default_rng(2), np.mgrid[:240, :360]
+    ground = np.stack([190 + 12 * np.sin(x / 40 + at) + 8 * np.cos(y / 30) for at in range(3)], axis=2)
+    smear = (ground + rng.normal(0, 4, ground.shape)).clip(0, 255).astype(np.uint8)
+    assert not looks_like_text(smear)
+    image = Image.fromarray(smear)
+    ImageDraw.Draw(image).text((30, 90), "DOE JANE 1970-04-12", fill=ink, font=ImageFont.load_default(height))
+    assert looks_like_text(np.asarray(image))
+
+
 def test_noise_and_smooth_shapes_are_not_taken_for_letters() -> None:
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:256, :256]
