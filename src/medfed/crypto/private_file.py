@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medfed.errors import InvalidInput, Refused, Tampered, Unavailable
 
-__all__ = ["create_private_file", "read_private_file"]
+__all__ = ["create_private_file", "read_private_file", "sync_directory"]
 
 
 def create_private_file(path: Path, data: bytes) -> None:
@@ -35,7 +35,7 @@ def create_private_file(path: Path, data: bytes) -> None:
             os.link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
@@ -80,7 +80,8 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have on the disk which files are in a directory, so that a new or renamed one outlasts a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 
 from medfed.blobs import BlobStore, awaiting_good_copy
 from medfed.crypto import SALT_BYTES, Entropy, SealingKey, equal, seal
+from medfed.crypto.private_file import sync_directory
 from medfed.crypto.streams import decrypt_chunks, encrypt_chunks, encrypted_length
 from medfed.encoding import encode
 from medfed.errors import InvalidInput, Tampered, Unavailable
@@ -133,6 +134,7 @@ def receive_delivery(
             os.fsync(file.fileno())
         if good:
             temporary.rename(target)
+            sync_directory(target.parent)
     except OSError as error:
         raise Unavailable(f"data request {request.request.hex()}: cannot be written: {error.strerror}") from None
     finally:

@@ -18,6 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from medfed.crypto import Entropy
+from medfed.crypto.private_file import sync_directory
 from medfed.errors import InvalidInput, Unavailable
 from medfed.federation.plan import Labelling, Plan, TrainingNoise
 from medfed.federation.prepared import PreparedData, cases_root
@@ -84,6 +85,7 @@ def pack_images(folder: Path, site: Path, entropy: Entropy) -> Path:
                 _add(archive, ANNOTATIONS, write_coco(images.pictures, images.labels))
             file.flush()
             os.fsync(file.fileno())
+        sync_directory(target.parent)
     except OSError as error:
         target.unlink(missing_ok=True)
         raise Unavailable(f"{target}: {error.strerror or error}") from None
@@ -109,6 +111,7 @@ def pack_update(site: Site, view: StateView, study: StudyId, number: int, direct
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        sync_directory(target.parent)
     except OSError as error:
         target.unlink(missing_ok=True)
         raise Unavailable(f"{target}: {error.strerror or error}") from None

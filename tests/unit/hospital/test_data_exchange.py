@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_a_delivery_arrives_as_it_was(tmp_path: Path, size: int) -> None:
     assert exchange.received() == "good"
     assert (tmp_path / "received").read_bytes() == exchange.source.read_bytes()
     assert exchange.source.read_bytes()[:64] not in exchange.blobs.get(exchange.delivery.blob) or not size
+
+
+def test_what_counts_as_received_is_on_the_disk_under_its_name(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vault says that it was received right afterwards, and a power failure must not prove it wrong."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert exchange.received() == "good"
+    assert [Path(path).name for path in synced][-1] == exchange.folder.name
 
 
 def test_an_owner_who_delivers_other_data_is_found_out_by_requester_and_arbiter(exchange: Exchange) -> None:
