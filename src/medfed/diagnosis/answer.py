@@ -133,7 +133,8 @@ def make_answer(
     votes = _votes([one for one, _ in passing], vocabulary)
     diagnoses = combine(votes, network, vocabulary, settings.network_share)
     first = diagnoses[0].diagnosis.key if diagnoses else None
-    contrary = [one for one, _ in found if one.score >= settings.threshold / 2 and not _has(one, first, vocabulary)]
+    told = [one for one, _ in found if one.diagnoses and one.score >= settings.threshold / 2]
+    contrary = [one for one in told if not _has(one, first, vocabulary)]
     return Answer(
         identifier, question.digest, time, user, settings, vocabulary.digest, held.revision,
         network.model if network else None, diagnoses[: settings.shown * 2],

@@ -19,6 +19,7 @@ _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;color:#1a2330;max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:1.8rem 0 .4rem;border-bottom:1px solid #c9d1db}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;vertical-align:top}
+td{overflow-wrap:break-word}
 th{font-weight:600;color:#4a5666;border-bottom:1px solid #c9d1db}tr+tr td{border-top:1px solid #e8ecf1}
 .number{text-align:right;font-variant-numeric:tabular-nums}.quiet{color:#5b6776;font-size:.88rem}
 .warning{border-left:4px solid #b45309;background:#fff7ed;padding:.5rem .8rem;margin:.5rem 0}
@@ -36,13 +37,14 @@ def answer_page(question: Question, answer: Answer) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Assisted diagnosis</h1>",
         '<p class="quiet">It supports a decision and never makes one. A research tool, not a medical device.</p>',
         warnings,
-        _section("Asked", ("finding", "status", "value"), _asked(question)),
         _section("Diagnoses", ("", "together", "similar cases", "network"), diagnosis_rows(answer), numbers=(1, 2, 3)),
         _section("Similar cases", _CASE_HEADS, _cases(answer.cases[: answer.settings.shown]), numbers=(1, 2)),
         _section("Cases that speak against it", _CASE_HEADS, _cases(answer.contrary), numbers=(1, 2)),
         _section("What similar patients received", _TREATMENT_HEADS, map(_treatment, answer.treatments)),
         '<p class="quiet">Not a recommended dose. Nothing is selected: the decision is written down with '
-        f"<code>medfed decide</code>.</p><h2>Made from</h2><p class='quiet'>answer {escape(answer.answer)}<br>"
+        "<code>medfed decide</code>.</p>",
+        _section("Asked", ("finding", "status", "value"), dict.fromkeys(_asked(question))),
+        f"<h2>Made from</h2><p class='quiet'>answer {escape(answer.answer)}<br>"
         f"model {answer.model.hex() if answer.model else 'none'}<br>vocabulary {answer.vocabulary.hex()}<br>"
         f"library revision {answer.library_revision}, asked by {escape(answer.user)}</p></body></html>\n",
     ]
@@ -63,7 +65,7 @@ def dose_text(one: Received) -> str:
     return "unknown"
 
 
-def _asked(question: Question) -> Iterable[Sequence[str]]:
+def _asked(question: Question) -> Iterable[tuple[str, str, str]]:
     yield "age", "", "unknown" if question.age is None else f"{question.age:g} years"
     yield "sex", "", question.sex or "unknown"
     yield "pregnant", "", question.pregnant
@@ -108,10 +110,15 @@ def _section(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], nu
     kind = dict.fromkeys(numbers, ' class="number"')
     head = "".join(f"<th{kind.get(n, '')}>{escape(text)}</th>" for n, text in enumerate(heads))
     body = "".join(
-        "<tr>" + "".join(f"<td{kind.get(n, '')}>{escape(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
+        "<tr>" + "".join(f"<td{kind.get(n, '')}>{_breakable(cell)}</td>" for n, cell in enumerate(row)) + "</tr>"
         for row in listed
     )
     return f"<h2>{title}</h2><table><tr>{head}</tr>{body}</table>"
+
+
+def _breakable(text: str) -> str:
+    """Escaped, with places at which the levels of a path may go into the next line."""
+    return escape(text).replace("|", "|<wbr>")
 
 
 def _share(value: float | None) -> str:

@@ -123,6 +123,13 @@ def test_similar_cases_vote_at_the_level_of_the_vocabulary() -> None:
     assert not answer.contrary  # all three have J18
 
 
+def test_a_case_without_a_diagnosis_speaks_against_nothing() -> None:
+    undiagnosed = Case("c100", "p100", 0, 40.0, "female", CASES[0].features, Outcome(), "s100")
+    answer = answered(question("fever", "cough"), cases=[*CASES, undiagnosed])
+    assert "c100" in [one.case for one in answer.cases]
+    assert [one.case for one in answer.contrary] == ["c006", "c007", "c008", "c009"]
+
+
 def test_no_sufficiently_similar_case_is_said_and_nobody_votes() -> None:
     library, words = library_of(CASES)
     asked = Question("p", (Asked("headache", "urn:other"),))
@@ -368,6 +375,14 @@ def test_a_withdrawn_consent_erases_what_was_asked_and_leaves_the_chain_whole() 
     follow_up(library, log, "a", FollowedUp("resolved", 1700), user="dr", time=1700)
     assert len(library) == len(CASES)
     assert log.verify()[0] == 3
+
+
+def test_the_page_says_the_answer_first_and_each_thing_asked_once() -> None:
+    asked = question("fever", "cough", "fever")
+    page = answer_page(asked, answered(asked))
+    places = [page.index(f"<h2>{title}</h2>") for title in ("Diagnoses", "What similar patients received", "Asked")]
+    assert places == sorted(places)
+    assert page[places[-1] :].count("<td>fever</td>") == 1
 
 
 def test_the_page_escapes_everything_and_runs_nothing() -> None:
