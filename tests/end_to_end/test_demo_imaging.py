@@ -72,7 +72,7 @@ def test_the_first_system_runs_whole_on_real_pictures_after_a_run_that_was_kille
     for words in ("Blind assisted diagnosis", "FALSE", "A data request", facts["genesis"], "test pictures"):
         assert words in page
     assert page.count("data:image/png;base64,") == len(list((root / "boxes").glob("*.png"))) == 6
-    assert "patients" not in page
+    assert page.count("patients") == 1  # not for their care
     ledger = "medfed-imaging-demo/ledger.db"
     checked = run("ledger", "verify", ledger, "--blobs", f"{ledger}.blobs", "--genesis", facts["genesis"], cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr

@@ -33,7 +33,7 @@ class AgentProcesses:
         environment = {**os.environ, "MEDFED_PASSPHRASE": PASSPHRASE}
         for name in names:
             command = [sys.executable, "-m", "medfed", "agent", "run", "--ledger", str(self._place.ledger.absolute())]
-            command += ["--site", str(self._place.site(name).absolute()), "--quiet", "--poll", "0.05", "--leashed"]
+            command += ["--site", str(self._place.site(name).absolute()), "--quiet", "--poll", "0.2", "--leashed"]
             with (self._place.root / f"{name}.log").open("wb") as log:
                 self._running[name] = subprocess.Popen(
                     command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT

@@ -68,14 +68,16 @@ def ask_blindly(tour: Tour, model: Model) -> None:
     story = tour.story
     story.title(f"The {CLINIC} asks about a picture, hidden among {_DIAGNOSED} whose diagnosis it knows")
     services = {GOOD_SERVICE: tour.operating, _STRICT_SERVICE: _STRICT}
+    story.say(f"More than {_THRESHOLD} of the {_DIAGNOSED} must be right, or the {CLINIC} reads FALSE.")
     for at, (service, point) in enumerate(services.items()):
         _serve(tour, service, model, point)
         test = _ask(tour, service, model, at)
         verdict = _verdict(tour, test)
-        needed = f"right on more than {test.num}/{test.den} of the known ones"
-        story.say(f"{service}, which believes boxes from a score of {point:g}, must be {needed}:")
-        story.say(f"  {test.equal_codes} of {len(test.cases)} codes agree, {test.phase}; the {CLINIC} reads: {verdict}")
-        story.say(f"  (the annotators of this picture: {', '.join(tour.place.annotated(at))})")
+        story.say(
+            f"{service} believes boxes from a score of {point:g}: {test.equal_codes} of {len(test.cases)} codes agree"
+        )
+        story.say(f"  {test.phase}; the {CLINIC} reads: {verdict}")
+        story.say(f"  the annotators of that picture: {', '.join(tour.place.annotated(at))}")
         accuracy = service_record(tour.place.engine.view(), service, model.digest).accuracy
         tour.asked.append(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from medfed.demo.heart import FILES, PROTECTIONS, heart_plan, site_keys
 from medfed.encoding import digest_of
 from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.plan import Mode, Plan
-from medfed.hospital.site_directory import create_site, key_path, shared_blobs, wall_clock
+from medfed.hospital.site_directory import SiteBusy, create_site, key_path, lock_site, shared_blobs, wall_clock
 from medfed.identifiers import Name, StudyId
 from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import study_record
@@ -28,6 +29,7 @@ __all__ = ["PASSPHRASE", "DemoDirectory", "Place", "demo_keys", "open_place", "p
 PASSPHRASE: Final = "medfed-demo"  # noqa: S105
 """The demo's keys protect nothing; a real site's passphrase is asked for and never written down."""
 _MARK: Final = ".medfed-demo"
+_GRACE_SECONDS: Final = 15.0
 _CHEAP: Final = KeystoreCost(passes=1, memory=8 << 20)
 
 
@@ -72,7 +74,8 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
     """Make the directory, empty unless an earlier demo is resumed.
 
     Raises:
-        Refused: it holds something that is not a demo's. InvalidInput: nothing to resume. Unavailable: not writable.
+        Refused: it holds something that is not a demo's. InvalidInput: nothing to resume. Unavailable: not writable, or
+            agents of an earlier demo do not end.
     """
     mark = root / _MARK
     if resume:
@@ -81,6 +84,8 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
         return
     if root.exists() and not mark.is_file() and (not root.is_dir() or any(root.iterdir())):
         raise Refused("not-a-demo", f"{root}: exists and is not a demo's; name another directory with --output")
+    if mark.is_file():
+        _wait_for_agents(root)
     try:
         if mark.is_file():
             shutil.rmtree(root)
@@ -88,6 +93,20 @@ def prepare_directory(root: Path, *, resume: bool) -> None:
         mark.write_text("A MedFed demo lives here; the next one replaces it.\n", encoding="utf-8")
     except OSError as error:
         raise Unavailable(f"{root}: {error.strerror or error}") from None
+
+
+def _wait_for_agents(root: Path) -> None:
+    """Agents whose demo was killed end within seconds; what they still write must not get into the next one."""
+    end = time.monotonic() + _GRACE_SECONDS
+    for site in sorted(path.parent.parent for path in root.glob("sites/*/keys/site.key")):
+        while True:
+            try:
+                with lock_site(site):
+                    break
+            except SiteBusy as busy:
+                if time.monotonic() > end:
+                    raise Unavailable(f"an earlier demo has not ended: {busy}") from None
+                time.sleep(0.1)
 
 
 def protection_of(root: Path) -> Mode:

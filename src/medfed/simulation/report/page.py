@@ -101,7 +101,7 @@ def _lead(study: SimulatedStudy) -> str:
     trained = sum(1 for entry in study.state.history if entry.verdict == "accepted")
     return (
         f"{hospitals} hospitals with {patients:,} usable {_records(study)} trained one model together in {trained} "
-        f"round{'s' if trained != 1 else ''}. None left its hospital: {_what_became_known(study)}"
+        f"round{'s' if trained != 1 else ''}. In training none left its hospital: {_what_became_known(study)}"
     )
 
 
