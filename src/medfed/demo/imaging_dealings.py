@@ -93,7 +93,7 @@ def ask_blindly(tour: Tour, model: Model) -> None:
                 "record": None if accuracy is None else [accuracy.share, accuracy.low, accuracy.high],
             }
         )
-    story.say("Neither service knows which picture was asked about; the ledger has only codes.")
+    story.say("Neither knows which picture was asked about; the ledger has only codes.")
     tour.facts["blind_tests"] = tour.asked
 
 
