@@ -36,6 +36,17 @@ def test_everything_holds_for_the_first_seeds_and_the_same_seed_is_the_same_run(
     assert run_dealings_seed(1_000) == outcomes[0]
 
 
+@pytest.mark.parametrize(
+    ("seed", "found"),
+    [
+        (31, "a damaged copy of a case stopped the service's agent"),
+        (67, "an owner kept the key and the blob of a delivery that the deadline had overtaken"),
+    ],
+)
+def test_a_seed_that_failed_once_holds_now(seed: int, found: str) -> None:
+    assert run_dealings_seed(seed).failure == "", found
+
+
 def test_every_kind_of_fault_and_of_lie_is_drawn() -> None:
     casts = [draw_dealings(seed) for seed in range(300)]
     assert {trick for cast in casts for trick in cast.requests} == {"none", "other-data", "wrong-key", "false-dispute"}

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from medfed.hospital.duties.blind_testing import BLIND_TEST_DUTIES, UNDECIDED_TESTS
 from medfed.hospital.duties.exchanging import REQUEST_DUTIES, UNDECIDED_REQUESTS, Matter, take_handed_over
-from medfed.hospital.exchange_state import exchange_key
+from medfed.hospital.exchange_state import KeptDelivery, exchange_key
 from medfed.hospital.site import Site
 from medfed.hospital.vault import Vault
 from medfed.hospital.work import Me, Performer, Work
@@ -53,8 +53,12 @@ class ClearUp:
             for case in test.cases:
                 site.blobs.delete(case)
         delivered = delivery(view, work.study) if request is not None else None
-        if request is not None and delivered is not None:
+        made = site.vault.load(exchange_key("delivered", work.study), KeptDelivery)
+        if made is not None:
+            if delivered is None:  # encrypted, and the deadline passed before the ledger had it
+                site.blobs.delete(made.body.blob)
             site.vault.delete(exchange_key("delivered", work.study))
+        if request is not None and delivered is not None:
             if site.name == request.requester:
                 take_handed_over(site, view, work.study)
             if site.name == request.requester or request.fault != "nobody":  # its requester still needs it

@@ -192,6 +192,8 @@ class DealingWatch:
             raise InvariantBroken(f"data request {errand.number}: received, and no file is there")
         if target.exists() and target.read_bytes() != errand.data:
             raise InvariantBroken(f"data request {errand.number}: another file than was offered is kept")
+        if sites[OWNER].vault.get(exchange_key("delivered", errand.request)) is not None:
+            raise InvariantBroken(f"data request {errand.number}: its owner keeps a content key that nobody needs")
         if any(path.name.startswith(".") for path in target.parent.glob("*")):
             raise InvariantBroken("a part of a delivery is left behind")
         if self._cast.on_time:
