@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from medfed.ledger.contracts.membership import ChangeAddress, Leave, ProposeRemo
 from medfed.ledger.contracts.terms import Step
 from medfed.ledger.engines.memory import MemoryEngine
 from medfed.ledger.genesis import Genesis, Policy
+from medfed.ledger.store import LedgerStore
 from medfed.ledger.transaction import Anchor, SignedTransaction, Transaction, sign
 from medfed.ledger.transition import Receipt, anchor_of, genesis_tip, next_sequence, prepare_block
 from medfed.ledger.verify import Verification, verify_ledger, verify_store
@@ -118,6 +120,30 @@ def test_progress_names_every_height(file: Path, blocks: list[Block]) -> None:
     seen: list[int] = []
     verify_store(file, progress=seen.append)
     assert seen == list(range(1, len(blocks) + 1))
+
+
+def test_progress_names_every_height_of_a_list_of_blocks(genesis: Genesis, blocks: list[Block]) -> None:
+    seen: list[int] = []
+    verify_ledger(genesis, blocks, progress=seen.append)
+    assert seen == list(range(1, len(blocks) + 1))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_verifying_changes_not_a_byte_and_leaves_nothing_open(
+    file: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    if damaged:
+        change(file, "DELETE FROM block WHERE height = 2")
+    before, closed = file.read_bytes(), []
+    close = LedgerStore.close
+    monkeypatch.setattr(LedgerStore, "close", lambda store: closed.append(store) or close(store))
+    with pytest.raises(Tampered) if damaged else nullcontext():
+        verify_store(file)
+    assert len(closed) == 1
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in file.parent.iterdir()) == [file.name]
 
 
 def test_a_ledger_of_no_blocks_is_valid() -> None:
