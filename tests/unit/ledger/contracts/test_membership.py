@@ -186,6 +186,7 @@ def test_rule_4_neither_the_participant_itself_nor_one_without_a_vote_asks(world
     assert world.refuse("delta", body) == "not-a-voter"
     assert world.refuse("user", body) == "not-a-voter"
     assert world.refuse("organiser", body) == "not-a-voter"
+    assert world.refuse("user", replace(body, proof=bytes(64))) == "not-a-voter", "whatever it asks for"
 
 
 def test_rule_4_keys_that_are_not_proven_or_were_in_use_replace_nothing(world: World) -> None:
