@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from medfed.ledger.engines.cometbft import supervisor as module
 from medfed.ledger.engines.cometbft.supervisor import Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -50,12 +53,27 @@ def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     assert supervisor.process is None
 
 
-def test_a_child_that_dies_at_once_waits_longer_each_time(tmp_path: Path) -> None:
-    supervisor = Supervisor([sys.executable, "-c", "print('again')"], tmp_path / "log")
+def test_a_child_that_dies_at_once_waits_longer_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor(["true"], tmp_path / "log")
+    pauses: list[float] = []
+    monkeypatch.setattr(supervisor._stopping, "wait", pauses.append)
     supervisor.start()
-    time.sleep(1.5)
+    until(lambda: len(pauses) >= 10)
     supervisor.stop()
-    assert 2 <= supervisor.starts <= 4
+    first, longest = module._FIRST_PAUSE, module._LONGEST_PAUSE
+    assert pauses[:10] == [min(first * 2**times, longest) for times in range(1, 11)]
+    assert pauses[9] == longest
+
+
+def test_a_child_that_had_run_steadily_is_started_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEADY_SECONDS", 0.0)
+    supervisor = Supervisor(["true"], tmp_path / "log")
+    pauses: list[float] = []
+    monkeypatch.setattr(supervisor._stopping, "wait", pauses.append)
+    supervisor.start()
+    until(lambda: len(pauses) >= 3)
+    supervisor.stop()
+    assert set(pauses) == {module._FIRST_PAUSE}
 
 
 def test_what_is_not_wanted_any_more_is_not_started_again(tmp_path: Path) -> None:
