@@ -13,6 +13,8 @@ import pytest
 from tests.support.fhir import condition, encounter, observation, patient, request
 
 from medfed.cli.main import main
+from medfed.records.taxonomy import level_of
+from medfed.records.vocabulary import Vocabulary
 
 Run = Callable[..., str]
 
@@ -173,12 +175,19 @@ def test_a_plan_over_case_libraries_is_drafted_from_a_vocabulary_and_checks(
 ) -> None:
     run("records", "import", site, lines(tmp_path / "a.ndjson", *STORY))
     words, plan = tmp_path / "study.voc", tmp_path / "outcomes.toml"
-    run("records", "vocabulary", site, words)
+    refused = run("records", "vocabulary", site, words, "--level", "icd", 3, code=2)
+    assert "expected icd-10" in refused
+    assert not words.exists()
+    run("records", "vocabulary", site, words, "--level", "icd-10-cm", 3, "--level", "atc", 4)
+    assert Vocabulary.decode(words.read_bytes()).levels == (level_of("icd-10-cm", 3), level_of("atc", 4))
     hospitals = [word for name in ("north", "south", "west") for word in ("--hospital", name)]
-    said = run("records", "plan", words, plan, *hospitals, "--weigh", "--hide", "0.4", "--patients", "0" * 32)
+    said = run("records", "plan", words, plan, *hospitals, "--weigh", "--hide", "0.4", "--patients", "0" * 32,
+               "--least-scale", "0.2")  # fmt: skip
     assert "digest" in said
     text = plan.read_text()
-    assert all(section in text for section in ("[hiding]", "[weighing]", "[aligned]", "share = 0.4"))
+    assert all(
+        section in text for section in ("[hiding]", "[weighing]", "[aligned]", "share = 0.4", "least_scale = 0.2")
+    )
     checked = run("study", "check", plan)
     assert "these counts are also in the model" in " ".join(checked.split())
     assert "exists" in run("records", "plan", words, plan, *hospitals, code=2)
