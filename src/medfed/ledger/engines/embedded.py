@@ -26,6 +26,7 @@ from medfed.ledger.transition import Receipt
 __all__ = ["EmbeddedEngine"]
 
 _POLL_SECONDS: Final = 0.01
+_LONGEST_POLL_SECONDS: Final = 0.1
 
 
 class EmbeddedEngine:
@@ -87,14 +88,16 @@ class EmbeddedEngine:
         return StateView(self.genesis, self._state, self._tip)
 
     def wait(self, above: Height, timeout: float) -> Height:
-        """See `Engine.wait`; polls the file's data version."""
+        """See `Engine.wait`; polls the file's data version, ever less often while nothing comes."""
         end = time.monotonic() + timeout
+        pause = _POLL_SECONDS
         while True:
             height = self.view().tip.height
             left = end - time.monotonic()
             if height > above or left <= 0:
                 return height
-            time.sleep(min(_POLL_SECONDS, left))
+            time.sleep(min(pause, left))
+            pause = min(1.2 * pause, _LONGEST_POLL_SECONDS)
 
     def blocks(self, start: Height = 1) -> Iterator[Block]:
         """See `Engine.blocks`."""
