@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="local, in a round")
     parser.add_argument("--images", type=int, default=None, help="so many for training, a quarter to test")
     parser.add_argument("--side", type=int, default=320)
-    parser.add_argument("--only-federated", action="store_true")
+    parser.add_argument("ways", nargs="*", default=[], help="federated, pooled, alone, 'hospital 1 alone' …; all by default")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit("BCCD: its files are not in ../shared/data; Shenggan/BCCD_Dataset has them")
@@ -101,9 +101,12 @@ def main() -> None:
     samples = load("trainval", arguments.images)
     test = load("test", arguments.images // 4 if arguments.images else None)
     hospitals = hospitals_of(samples)
-    ways = {"federated": hospitals}
-    if not arguments.only_federated:
-        ways |= {f"hospital {index + 1} alone": [own] for index, own in enumerate(hospitals)} | {"pooled": [samples]}
+    ways = {"federated": hospitals, "pooled": [samples]}
+    ways |= {f"hospital {index + 1} alone": [own] for index, own in enumerate(hospitals)}
+    if not set(arguments.ways) <= set(ways) | {"alone"}:
+        parser.error(f"expected some of: alone, {', '.join(ways)}")
+    if arguments.ways:
+        ways = {name: parts for name, parts in ways.items() if {name, name.split()[-1]} & set(arguments.ways)}
     print(f"{len(samples)} training images at {', '.join(str(len(own)) for own in hospitals)}; {len(test)} test images")
     for name, parts in ways.items():
         start = time.monotonic()
