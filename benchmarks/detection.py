@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="local, in a round")
     parser.add_argument("--images", type=int, default=None, help="so many for training, a quarter to test")
     parser.add_argument("--side", type=int, default=320)
-    parser.add_argument("ways", nargs="*", default=[], help="federated, pooled, alone, 'hospital 1 alone' …; all by default")
+    parser.add_argument("ways", nargs="*", default=[], help="such as: federated, pooled, alone; all by default")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit("BCCD: its files are not in ../shared/data; Shenggan/BCCD_Dataset has them")

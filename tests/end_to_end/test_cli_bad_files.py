@@ -183,7 +183,7 @@ def _run(*arguments: object) -> int:
     """The exit code of a command in this process."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TooSlow(" ".join(map(str, arguments)))
+        raise TooSlow(" ".join(map(ascii, arguments)))  # a report goes from process to process as UTF-8
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)

@@ -18,7 +18,7 @@ ODD: Final = (
     "²:ab", "9" * 5_000 + ":" + "00" * 32, "1:" + "00" * 32, "ab" * 32, "|", "a|b|c", "=", "a=", "x" * 100_000, "--",
     "[", "1970-01-01", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59+1400", "[::1]:99999999999", "@:0", "x@y:z",
 )  # fmt: skip
-ENDLESS: Final = ("agent run", "node run", "study watch", "demo")
+ENDLESS: Final = ("agent run", "node run", "study watch", "demo", "demo imaging")
 
 
 def _is_text(parameter: click.Parameter) -> bool:
