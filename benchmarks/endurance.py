@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import signal
 import sys
@@ -79,7 +80,7 @@ def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds
         nodes.wait_connected()
         client = nodes.client("cleveland")
         propose_study(client, organiser, plan, STUDY)
-        began, next_hurt = time.monotonic(), chance.expovariate(restarts)
+        began, next_hurt = time.monotonic(), chance.expovariate(restarts) if restarts else math.inf
         while True:
             record = study_record(client.view(), STUDY)
             number = 0 if record is None else record.next_round

@@ -33,7 +33,7 @@ __all__ = [
 
 T = TypeVar("T")
 DIGEST_BYTES: Final = 32
-_CODE: Final = r"^[a-z0-9-]{1,40}\Z"
+_CODE: Final = r"^[a-z0-9-]+\Z"
 _NAME: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?\Z"
 
 Digest = Annotated[bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
@@ -100,7 +100,7 @@ def parse_code(text: str) -> Code:
     Raises:
         InvalidInput: `text` is something else.
     """
-    if not re.match(_CODE, text):
+    if len(text) > 40 or not re.match(_CODE, text):
         raise InvalidInput(f"code {text[:80]!r}: expected 1 to 40 of a-z, 0-9 and hyphens")
     return text
 

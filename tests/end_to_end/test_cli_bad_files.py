@@ -41,6 +41,7 @@ GOOD: Final = {
     "archive": "ledger.medfed",
     "auditors": "south",
     "blobs": "blobs",
+    "candidates": "words.vocabulary",
     "cases_file": "patients.csv",
     "course": "improved",
     "decision": "reject",

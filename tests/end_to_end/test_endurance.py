@@ -15,6 +15,6 @@ def test_some_rounds_with_restarts_leave_no_process_no_port_and_no_open_file_beh
     found = run(tmp_path, rounds=4, seed=2, every=2, restarts=0.6, seconds=240)
     assert found["restarts"]
     first, last = found["samples"][0], found["samples"][-1]
-    assert last["processes"] <= 12, "four nodes, four CometBFT, four agents"
+    assert last["processes"] <= 16, "four nodes, four CometBFT, four agents, and a child of each that trains just now"
     assert last["ports"] <= 8
     assert last["open_files"] <= 1.5 * first["open_files"] + 50

@@ -152,7 +152,7 @@ def test_samples_that_are_wrong_are_refused(wrong: str) -> None:
 
 def test_a_detector_finds_what_it_was_trained_on() -> None:
     settings, samples = _settings("fcos"), _samples()
-    training = LocalTraining(epochs=40, batch_size=5, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-4)
+    training = LocalTraining(epochs=80, batch_size=5, optimizer="adamw", learning_rate=2e-3, weight_decay=1e-4)
     after = _train("fcos", samples, 1, training, Course(0, 1)).parameters
     found = detect(settings, after, [sample.pixels for sample in samples], least=0.2)
     right = 0
