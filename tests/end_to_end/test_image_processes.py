@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 pytest.importorskip("torchvision")
 pytest.importorskip("PIL")
 
-from tests.support.fault_point import DIE_AT, KINDS, TIMES
+from tests.support.fault_point import KINDS, TIMES
 from tests.support.picture_study import PLACES, classified_sets, picture_plan
 from tests.support.processes import (
     APPROVE,
@@ -20,10 +17,9 @@ from tests.support.processes import (
     LEDGER,
     PASSPHRASE,
     final_state,
-    finish,
     medfed,
     propose,
-    start_agent,
+    run_with_deaths,
 )
 
 from medfed.crypto import system_entropy
@@ -75,24 +71,6 @@ def _expected(root: Path, plan: Plan) -> bytes:
     return federate_plainly(plan, {name: prepare(plan, tables[name], keys[name]) for name in PLACES}).digest
 
 
-def _run_with_deaths(root: Path) -> dict[str, list[str]]:
-    """Run every agent to its end, started again whenever it has died; where each has died."""
-
-    def start(name: str) -> subprocess.Popen[str]:
-        return start_agent(root, name, **{DIE_AT: str(root / f"died-{name}"), TIMES: "1", KINDS: DEATHS[name]})
-
-    agents = {name: start(name) for name in PLACES}
-    while not all(agent.poll() == 0 for agent in agents.values()):
-        for name, agent in agents.items():
-            if agent.poll() == -signal.SIGKILL:
-                agent.communicate()
-                agents[name] = start(name)
-            assert agent.returncode in (None, 0, -signal.SIGKILL), agent.communicate()[0]
-        time.sleep(0.02)
-    finish(agents)
-    return {name: (root / f"died-{name}").read_text().splitlines() for name in PLACES}
-
-
 def test_three_processes_that_are_killed_in_training_and_around_it_end_with_the_model_of_one_process(
     tmp_path: Path,
 ) -> None:
@@ -100,7 +78,7 @@ def test_three_processes_that_are_killed_in_training_and_around_it_end_with_the_
     classified_sets(tmp_path / "sets")
     root = _consortium(tmp_path, plan)
     propose(root)
-    died = _run_with_deaths(root)
+    died = run_with_deaths(root, {name: {TIMES: "1", KINDS: kinds} for name, kinds in DEATHS.items()})
     assert final_state(root) == ("completed", 0, _expected(root, plan))
     assert died["east"] == ["after vault-put study/#/checkpoint"]
     assert died["north"] == ["before vector #"]

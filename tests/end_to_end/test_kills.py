@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.support.fault_point import DIE_AT, TIMES
+from tests.support.fault_point import TIMES
 from tests.support.processes import (
     LEDGER,
     expected_digest,
@@ -21,6 +19,7 @@ from tests.support.processes import (
     medfed,
     phase,
     propose,
+    run_with_deaths,
     start_agent,
 )
 
@@ -41,22 +40,10 @@ def end_is_right(root: Path) -> None:
 def test_agents_that_are_killed_at_every_fault_point_end_with_the_same_model(tmp_path: Path) -> None:
     root = make_consortium(tmp_path)
     propose(root)
-
-    def start(name: str) -> subprocess.Popen[str]:
-        return start_agent(root, name, **{DIE_AT: str(root / f"died-{name}"), TIMES: "2"})
-
-    agents = {name: start(name) for name in FILES}
-    while not all(agent.poll() == 0 for agent in agents.values()):
-        for name, agent in agents.items():
-            if agent.poll() == -signal.SIGKILL:
-                agent.communicate()
-                agents[name] = start(name)
-            assert agent.returncode in (None, 0, -signal.SIGKILL), agent.communicate()[0]
-        time.sleep(0.01)
-    finish(agents)
+    deaths = run_with_deaths(root, {name: {TIMES: "2"} for name in FILES})
     end_is_right(root)
     for name in FILES:
-        died = Counter((root / f"died-{name}").read_text().splitlines())
+        died = Counter(deaths[name])
         kinds = {kind.partition(" ")[2] for kind in died}
         assert {
             "work submit-update",

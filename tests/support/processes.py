@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.support.fault_point import DIE_AT
 
 from medfed import Site
 from medfed.blobs import DirectoryBlobs
@@ -103,6 +106,24 @@ def finish(agents: dict[str, subprocess.Popen[str]]) -> dict[str, str]:
         assert agent.returncode == 0, (name, printed[name])
         assert "Traceback" not in printed[name], (name, printed[name])
     return printed
+
+
+def run_with_deaths(root: Path, faults: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Run an agent for each name to its end, started again whenever its faults have killed it; where each has died."""
+
+    def start(name: str) -> subprocess.Popen[str]:
+        return start_agent(root, name, until_complete=True, **{DIE_AT: str(root / f"died-{name}"), **faults[name]})
+
+    agents = {name: start(name) for name in faults}
+    while not all(agent.poll() == 0 for agent in agents.values()):
+        for name, agent in agents.items():
+            if agent.poll() == -signal.SIGKILL:
+                agent.communicate()
+                agents[name] = start(name)
+            assert agent.returncode in (None, 0, -signal.SIGKILL), agent.communicate()[0]
+        time.sleep(0.01)
+    finish(agents)
+    return {name: (root / f"died-{name}").read_text().splitlines() for name in agents}
 
 
 def kill(agent: subprocess.Popen[str]) -> None:
