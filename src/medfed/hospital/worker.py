@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -283,8 +284,6 @@ class ForkedWorker:
 
 
 def _wait_for(channel: socket.socket, seconds: float) -> None:
-    import select
-
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     poll.poll(max(1, int(seconds * 1000)))
