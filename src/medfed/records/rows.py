@@ -10,11 +10,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from medfed.errors import InvalidInput, Refused
 from medfed.records.case import Case, Feature
 from medfed.records.coding import Coding, ConceptKey
+from medfed.records.taxonomy import cut_key
 from medfed.records.units import UnitConverter
 from medfed.records.vocabulary import (
     AGE,
@@ -70,7 +72,7 @@ class RowReader:
         """Without `units`, only numbers that are already in the vocabulary's unit are taken."""
         self._vocabulary = vocabulary
         self._units = units
-        self._cut = vocabulary.cut_key
+        self._cut = partial(cut_key, levels=vocabulary.levels_by_system)
         self._by_concept: dict[ConceptKey, list[int]] = {}
         self._sets: list[tuple[int, SetAttribute, dict[ConceptKey, int]]] = []
         self._codes: dict[int, dict[ConceptKey, int]] = {}

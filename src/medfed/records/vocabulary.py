@@ -118,14 +118,15 @@ class Vocabulary(Record, frozen=True):
 
     def cut_key(self, key: ConceptKey) -> ConceptKey:
         """The concept that the vocabulary reads this one as."""
-        return cut_key(key, self._levels)
+        return cut_key(key, self.levels_by_system)
 
     def cut_coding(self, coding: Coding) -> Coding:
         """The same with its words."""
-        return cut_coding(coding, self._levels)
+        return cut_coding(coding, self.levels_by_system)
 
     @property
-    def _levels(self) -> dict[str, Level]:
+    def levels_by_system(self) -> dict[str, Level]:
+        """The level of each system that has one; made anew, so whoever cuts much asks once."""
         return {level.system: level for level in self.levels} if isinstance(self.levels, tuple) else {}
 
     def encode(self) -> bytes:
