@@ -4,8 +4,10 @@
 
 Every few rounds it notes, for all hospitals together: resident memory by program, what lies on the disk by what it is,
 open files, processes and listening ports. Nothing of it may grow but what a round has to leave (blocks and blobs); the
-growth a round and hospital, over the last three quarters of the run, is printed at its end. Then every replica is
-verified, and all must have one state and one model; a process or port that outlives its node is an error.
+growth a round and hospital, over the last three quarters of the run, is printed at its end. Then all are started anew
+and do ten rounds more, which tells memory that the ledger needs from memory that is lost: what they hold then, they
+hold for the ledger. At last every replica is verified, and all must have one state and one model; a process or port
+that outlives its node is an error.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +35,14 @@ from medfed.hospital.agent_loop import is_done
 from medfed.hospital.site_directory import wall_clock
 from medfed.identifiers import StudyId
 from medfed.ledger.contracts.studies import study_record
+from medfed.ledger.engines.cometbft.engine import PoolEngine
 from medfed.ledger.engines.cometbft.program import installed_program
 from medfed.simulation.consortium import ORGANISER, make_consortium
 from medfed.simulation.world import propose_study
 
 STUDY: StudyId = b"an endurance run"
+AGAIN: StudyId = b"the same, afresh"
+ROUNDS_AGAIN: Final = 10
 Sample = dict[str, float]
 
 
@@ -75,28 +81,27 @@ def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds
     chance = random.Random(seed)
     samples: list[Sample] = []
     done: list[str] = []
+    end = time.monotonic() + seconds
     try:
         nodes.start()
         nodes.wait_connected()
         client = nodes.client("cleveland")
         propose_study(client, organiser, plan, STUDY)
         began, next_hurt = time.monotonic(), chance.expovariate(restarts) if restarts else math.inf
-        while True:
-            record = study_record(client.view(), STUDY)
-            number = 0 if record is None else record.next_round
-            if record is not None and record.phase == "aborted":
-                raise RuntimeError(f"the study was aborted ({record.pause_code})")
-            if record is not None and record.phase == "completed" and all(is_done(client.view(), n) for n in FILES):
-                break
-            if time.monotonic() - began > seconds:
-                raise RuntimeError(f"round {number} of {rounds} after {seconds:.0f} s")
+        for number in _rounds(client, STUDY, end):
             if number >= every * (len(samples) + 1):
                 samples.append({"round": number, "seconds": round(time.monotonic() - began), **sample(nodes)})
                 print(samples[-1], file=sys.stderr, flush=True)
             if number > next_hurt:
                 next_hurt = number + chance.expovariate(restarts)
                 done.append(restart(nodes, chance))
-            client.wait(client.view().tip.height, 0.2)
+        nodes.stop()
+        nodes.start()
+        nodes.wait_connected()
+        propose_study(client, organiser, replace(plan, training=replace(plan.training, rounds=ROUNDS_AGAIN)), AGAIN)
+        for _ in _rounds(client, AGAIN, end):
+            pass
+        afresh = sample(nodes)
         client.close()
     finally:
         nodes.stop()
@@ -114,7 +119,27 @@ def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds
         "restarts": done,
         "samples": samples,
         "growth_kib_a_round_and_hospital": growth(samples),
+        "afresh": afresh,
     }
+
+
+def _rounds(client: PoolEngine, study: StudyId, end: float) -> Iterator[int]:
+    """The round that the study is in, five times a second, until all hospitals are through with it.
+
+    Raises:
+        RuntimeError: it was aborted, or the monotonic time is after `end`.
+    """
+    while True:
+        record = study_record(client.view(), study)
+        number = 0 if record is None else record.next_round
+        if record is not None and record.phase == "aborted":
+            raise RuntimeError(f"the study was aborted ({record.pause_code})")
+        if record is not None and record.phase == "completed" and all(is_done(client.view(), n) for n in FILES):
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"still in round {number} when the time is over")
+        yield number
+        client.wait(client.view().tip.height, 0.2)
 
 
 def growth(samples: list[Sample]) -> Sample:
