@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def test_the_command_prints_a_failing_seed_and_how_to_replay_it(
     printed = capsys.readouterr().out
     assert "seed 5 FAILS" in printed
     assert "--replay 5" in printed
+    assert logging.getLogger("medfed").isEnabledFor(logging.ERROR), "whoever calls it may log afterwards"
 
 
 @pytest.mark.parametrize("seeds", ["5:5", "8:5", "", "five", "5:x", ":7"])

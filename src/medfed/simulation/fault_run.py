@@ -106,18 +106,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.protection == "homomorphic" and not is_available():
         _say("skipped: homomorphic protection needs TenSEAL: pip install 'medfed[he]'")
         return 0
-    logging.disable()
     if options.dealings:
         run, how = run_dealings_seed, " --dealings"
     else:
         run = partial(run_seed, protection=options.protection)
         how = "" if options.protection == "masked" else f" --protection {options.protection}"
-    if options.replay is not None:
-        return _replay(options.replay, run)
     seeds = _range(options.seeds)
     if not seeds:
         parser.error(f"--seeds {options.seeds}: expected first:last with first before last, or one seed")
-    return _run_many(seeds, options.jobs, options.keep_going, run, how)
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        if options.replay is not None:
+            return _replay(options.replay, run)
+        return _run_many(seeds, options.jobs, options.keep_going, run, how)
+    finally:
+        logging.disable(before)
 
 
 def _replay(seed: int, run: Run) -> int:
