@@ -115,6 +115,21 @@ def test_the_same_by_hand_without_an_agent(consortium: Path) -> None:
     assert received(consortium, request).read_bytes() == DATA
 
 
+def test_what_the_rules_refuse_is_said_at_once_although_an_agent_would_send_it(consortium: Path) -> None:
+    try:
+        agent = start_agent(consortium, "north", until_complete=False)
+        lock = consortium / "sites" / "north" / "agent.lock"
+        while not lock.is_file() or lock.read_text() != f"{agent.pid}\n":
+            time.sleep(0.02)
+        terms = ("--kind", "cases", "--purpose", "research", "--arbiter")
+        assert "south is not an active auditor (no-arbiter)" in run(
+            consortium, "north", "offer", "cases.ndjson", *terms, "south", code=3
+        )
+        assert run(consortium, "north", "offer", "cases.ndjson", *terms, "auditor")["left_for_agent"]
+    finally:
+        stop_all()
+
+
 def test_from_python_by_owner_and_requester(consortium: Path) -> None:
     sites = {name: Site.open(consortium / "sites" / name, consortium / LEDGER, PASSPHRASE) for name in NAMES[:2]}
     north, south = sites["north"].exchange, sites["south"].exchange

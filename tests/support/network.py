@@ -21,6 +21,7 @@ from medfed.demo.place import demo_keys
 from medfed.federation.plan import Plan
 from medfed.hospital.site_directory import wall_clock
 from medfed.identifiers import Digest, Name, StudyId
+from medfed.ledger.contracts.membership import Role
 from medfed.ledger.contracts.studies import study_record
 from medfed.ledger.engines.cometbft.configuration import node_id
 from medfed.ledger.engines.cometbft.engine import PoolEngine
@@ -63,11 +64,15 @@ class Network:
         plan: Plan,
         command: Callable[[Name], Sequence[str]] | None = None,
         route: Callable[[Name, Name, int], int] | None = None,
+        auditor: Name | None = None,
     ) -> Network:
         root.mkdir(exist_ok=True)
         keys = {name: demo_keys(root / "sites" / name, name) for name in (*FILES, ORGANISER)}
         organiser = keys.pop(ORGANISER)
-        consortium = make_consortium("heart", keys.values(), organiser, created_ms=wall_clock())
+        others: list[tuple[SiteKeys, Role]] = (
+            [(demo_keys(root / "sites" / auditor, auditor), "auditor")] if auditor else []
+        )
+        consortium = make_consortium("heart", keys.values(), organiser, created_ms=wall_clock(), others=others)
         nodes = Nodes(root, command) if command is not None else Nodes(root)
         nodes.make(consortium.genesis, route) if route is not None else nodes.make(consortium.genesis)
         return Network(root, plan, nodes, consortium, organiser)

@@ -70,7 +70,7 @@ def run(
 
     Stop it with Ctrl-C or SIGTERM, or kill it: started again, it goes on where it was.
     """
-    from medfed.hospital.agent_loop import agent_on, run_agent
+    from medfed.hospital.agent_loop import LOCK_PATIENCE, agent_on, run_agent
     from medfed.hospital.key_rotation import has_other_keys
     from medfed.hospital.worker import ForkedWorker, InProcess
 
@@ -89,7 +89,9 @@ def run(
     secret, again = passphrase(f"Passphrase of {site}"), True
     while again:  # once, and anew when the ledger has come to know the site's next keys
         training = ForkedWorker(training_memory_mib << 20, training_seconds) if worker else InProcess()
-        with agent_on(site, ledger, secret, blobs_limit=blobs_limit_mib << 20, worker=training) as one:
+        with agent_on(
+            site, ledger, secret, blobs_limit=blobs_limit_mib << 20, worker=training, patience=LOCK_PATIENCE
+        ) as one:
             seen: dict[bytes, str] = {}
 
             def report(view: StateView, one: Agent = one, seen: dict[bytes, str] = seen) -> None:

@@ -1,7 +1,8 @@
 """What a person does at a site, whether its agent is running or not.
 
 Only one process signs for a participant. Where nobody does, this one takes the site's lock and sends; where an agent
-is running, what is to be sent is left in the vault for it.
+is running, what is to be sent is left in the vault for it, unless the ledger's rules say no to it as things stand: the
+person is told at once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from medfed.hospital.site_directory import SiteBusy, open_own_blobs, open_site
 from medfed.ledger.engine import StateView
 from medfed.ledger.store import reading
 from medfed.ledger.transaction import Body
-from medfed.ledger.transition import Receipt
+from medfed.ledger.transition import Receipt, check_body
 
 __all__ = ["Acting", "acting_for"]
 
@@ -59,7 +60,7 @@ def acting_for(directory: Path, ledger: Path, passphrase: str) -> Generator[Acti
         blobs = open_own_blobs(directory) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=blobs)
         try:
-            yield Acting(site, view, None, partial(_left, site))
+            yield Acting(site, view, None, partial(_left, site, view))
         finally:
             site.vault.close()
 
@@ -73,5 +74,9 @@ def _sent(agent: Agent, body: Body) -> Receipt:
     return receipt
 
 
-def _left(site: Site, body: Body) -> None:
+def _left(site: Site, view: StateView, body: Body) -> None:
+    try:
+        check_body(view.genesis, view.state, view.tip, site.name, body, site.clock())
+    except Refused as refusal:
+        raise Refused(refusal.code, f"{refusal} ({refusal.code})") from None
     request(site.vault, body)

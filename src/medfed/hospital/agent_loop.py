@@ -30,28 +30,36 @@ from medfed.ledger.engine import Engine, Sealer, StateView
 from medfed.ledger.engines.opening import open_engine
 from medfed.ledger.store import reading
 
-__all__ = ["agent_on", "is_done", "run_agent"]
+__all__ = ["LOCK_PATIENCE", "agent_on", "is_done", "run_agent"]
 
 log: Final = logging.getLogger("medfed.hospital")
 _LONGEST_BACKOFF: Final = 5.0
+LOCK_PATIENCE: Final = 5.0
+"""Seconds that a starting agent waits for the site's lock: a person's command may hold it for a moment."""
 Observer = Callable[[StateView], None]
 
 
 @contextmanager
 def agent_on(
-    directory: Path, ledger: Path, passphrase: str, *, blobs_limit: int = 0, worker: Worker | None = None
+    directory: Path,
+    ledger: Path,
+    passphrase: str,
+    *,
+    blobs_limit: int = 0,
+    worker: Worker | None = None,
+    patience: float = 0.0,
 ) -> Generator[Agent]:
     """The agent of a site on a ledger file, with the site's lock held for as long.
 
     On a node's replica it fetches blobs from peers, and keeps at most `blobs_limit` bytes of them; 0 sets no limit.
-    It trains with `worker`, by default in this process.
+    It trains with `worker`, by default in this process. For the lock it waits up to `patience` seconds.
 
     Raises:
         SiteBusy: another agent is running on this site. Others: as `open_site` and the engine say.
     """
     with reading(ledger) as store:  # opening a site makes its vault and a place for blobs: not for a wrong path
         replicated, view = store.replicated, store.view()
-    with lock_site(directory):
+    with lock_site(directory, patience):
         settle_keys(directory, view)
         own = open_own_blobs(directory) if replicated else None
         site = open_site(directory, passphrase, ledger=ledger, blobs=own)

@@ -106,7 +106,8 @@ class BlindTests:
         """The service's diagnosis, or FALSE and nothing else; None while the test is under way.
 
         Raises:
-            InvalidInput: this site has opened no such test.
+            InvalidInput: the ledger has no such test of this site; one that is left for a running agent is there a
+                moment after `ask`.
         """
         with reading(self._ledger) as store:
             view = store.view()

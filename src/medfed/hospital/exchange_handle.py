@@ -139,7 +139,8 @@ class Exchange:
         """What came of the delivery for a request of this site; None before its agent has received it.
 
         Raises:
-            InvalidInput: no such request.
+            InvalidInput: the ledger has no such request; one that is left for a running agent is there a moment after
+                `request`.
         """
         with reading(self._ledger) as store:
             identifier = find_matter(store.view(), request).request.request

@@ -51,6 +51,7 @@ __all__ = [
 
 VAULT_FILE: Final = "vault.db"
 _LOCK: Final = "agent.lock"
+_LOCK_PAUSE: Final = 0.05
 
 
 class SiteBusy(Unavailable):
@@ -189,8 +190,12 @@ def open_own_blobs(directory: Path) -> SiteBlobs:
 
 
 @contextmanager
-def lock_site(directory: Path) -> Generator[None]:
+def lock_site(directory: Path, patience: float = 0.0) -> Generator[None]:
     """Hold the site's lock: only one process at a time signs for a participant.
+
+    Args:
+        directory: the site.
+        patience: seconds to wait for it: a person's command lets go of it after a moment.
 
     Raises:
         SiteBusy: another process holds it; the message has its number.
@@ -200,17 +205,26 @@ def lock_site(directory: Path) -> Generator[None]:
     with _translated(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise SiteBusy(f"{directory}: another agent is running on this site (process {owner})") from None
+        end = time.monotonic() + patience
+        while not _flocked(handle):
+            if time.monotonic() >= end:
+                owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise SiteBusy(f"{directory}: another agent is running on this site (process {owner})")
+            time.sleep(_LOCK_PAUSE)
         with _translated(path):
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(handle)
+
+
+def _flocked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Final
 from medfed.blobs import DirectoryBlobs
 from medfed.errors import InvalidInput, Refused, Unavailable
 from medfed.federation.model_file import Model, decode_model
-from medfed.hospital.agent_loop import agent_on, run_agent
+from medfed.hospital.agent_loop import LOCK_PATIENCE, agent_on, run_agent
 from medfed.hospital.blind_test_handle import BlindTests
 from medfed.hospital.exchange_handle import Exchange
 from medfed.hospital.site_directory import open_site, read_public, shared_blobs
@@ -112,7 +112,7 @@ class SiteHandle:
             Unavailable: another agent is running on this site. Tampered: the ledger contradicts the vault.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        with agent_on(self._directory, self._ledger, self._passphrase) as agent:
+        with agent_on(self._directory, self._ledger, self._passphrase, patience=LOCK_PATIENCE) as agent:
             run_agent(agent, lambda: end is not None and time.monotonic() > end, until_complete=until_complete)
 
     def model(self, study: str | StudyId) -> Model:

@@ -45,7 +45,7 @@ from medfed.ledger.contracts import (
 from medfed.ledger.contracts.context import BlockContext, Call
 from medfed.ledger.genesis import Genesis, Policy, genesis_state
 from medfed.ledger.state import Overlay, Reader, State, Table, Writes, writes_digest
-from medfed.ledger.transaction import Anchor, SignedTransaction
+from medfed.ledger.transaction import Anchor, Body, SignedTransaction
 
 __all__ = [
     "RULES",
@@ -56,6 +56,7 @@ __all__ = [
     "apply_block",
     "apply_transaction",
     "begin_block",
+    "check_body",
     "genesis_tip",
     "next_sequence",
     "prepare_block",
@@ -207,12 +208,21 @@ def apply_transaction(overlay: Overlay, signed: SignedTransaction, context: Bloc
     _SEQUENCES.put(overlay, transaction.sequence + 1, transaction.sender)
     attempt = Overlay(overlay)
     try:
-        handle = cast("Callable[[Overlay, Call, Any], None]", _HANDLERS[type(transaction.body)])
-        handle(attempt, Call(transaction.sender, context), transaction.body)
+        _handle(attempt, Call(transaction.sender, context), transaction.body)
     except Refused as refusal:
         return Receipt(signed.id, context.height, index, refusal.code, str(refusal))
     overlay.merge(attempt)
     return Receipt(signed.id, context.height, index)
+
+
+def check_body(genesis: Genesis, state: State, tip: Tip, sender: Name, body: Body, time_ms: int) -> None:
+    """Whether the next block would accept `body` from `sender`, if it came first and at that time.
+
+    Raises:
+        Refused: a rule says no.
+    """
+    context = _context(genesis, state, tip, max(time_ms, tip.time_ms), sender)
+    _handle(begin_block(state, tip), Call(sender, context), body)
 
 
 def prepare_block(
@@ -300,6 +310,11 @@ def tip_after(header: Header) -> Tip:
 def anchor_of(tip: Tip) -> Anchor:
     """What a transaction signed at this tip names as seen."""
     return Anchor(tip.height, tip.block)
+
+
+def _handle(overlay: Overlay, call: Call, body: Body) -> None:
+    handle = cast("Callable[[Overlay, Call, Any], None]", _HANDLERS[type(body)])
+    handle(overlay, call, body)
 
 
 def _context(genesis: Genesis, state: State, tip: Tip, time_ms: int, proposer: Name) -> BlockContext:

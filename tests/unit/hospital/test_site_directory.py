@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,28 @@ def test_a_lock_that_cannot_be_opened_is_unavailable(site: Path) -> None:
 def test_a_second_holder_is_told_the_first_ones_process(site: Path) -> None:
     with lock_site(site), pytest.raises(SiteBusy, match=f"process {os.getpid()}"), lock_site(site):
         raise AssertionError("two held the lock")
+
+
+def test_an_agent_that_starts_waits_for_the_lock_that_a_command_holds_for_a_moment(site: Path) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def command() -> None:
+        with lock_site(site):
+            held.set()
+            done.wait(0.3)
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    held.wait()
+    with pytest.raises(SiteBusy), lock_site(site):
+        raise AssertionError("two held the lock")
+    with lock_site(site, patience=20):
+        assert not thread.is_alive() or not done.is_set()
+    thread.join()
+    began = time.monotonic()
+    with lock_site(site), pytest.raises(SiteBusy), lock_site(site, patience=0.2):
+        raise AssertionError("two held the lock")
+    assert time.monotonic() - began >= 0.2
 
 
 def test_an_error_inside_the_lock_is_passed_on_as_it_is(site: Path) -> None:
