@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_an_unwritable_report_is_unavailable(tmp_path: Path) -> None:
     study = medfed.simulate(small_plan(), {name: patients(name) for name in NAMES}, progress=False)
     with pytest.raises(Unavailable, match="report"):
         study.report(tmp_path / "nowhere" / "report.html")
+
+
+def test_an_axis_of_scores_begins_at_zero_and_one_of_signed_numbers_below() -> None:
+    def lowest(*values: float) -> float:
+        drawn = line_chart("t", [Series("s", [(float(at), value) for at, value in enumerate(values)])], "x", "y")
+        ticks = re.findall(r'text-anchor="end"[^>]*>(-?[\d.]+)<', drawn)
+        return min(map(float, ticks))
+
+    assert lowest(0.0, 0.8) == 0.0
+    assert lowest(-0.5, 0.5) < -0.5
 
 
 def test_charts_without_data_say_so_and_gaps_are_left_out() -> None:

@@ -180,7 +180,7 @@ def _coordinates(points: Sequence[tuple[float, float]]) -> str:
 def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = (high - low or 1.0) * margin
-    return low - room, high + room
+    return (max(low - room, 0.0) if low >= 0 else low - room), high + room  # a score or a loss is never below 0
 
 
 def _empty(title: str) -> str:
