@@ -64,14 +64,16 @@ bench: $(VENV)/.core  ## speed, memory and growth as ratios, into benchmarks/RES
 bench-accuracy: $(VENV)/.core  ## accuracy against the stated figures; options: make bench-accuracy ARGS="heart --seeds 1"
 	@$(PY) -m benchmarks.accuracy $(ARGS)
 
+# Processes that tests have killed leave files that `combine` cannot read, and says so for each.
 coverage: $(VENV)/.dev  ## which lines and branches of crypto, ledger, secure_sum and hospital no test runs
 	@rm -f .coverage .coverage.*
-	@$(VENV)/bin/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not torch" --deselect tests/simulation/test_faults.py \
-	  $(or $(ARGS),$(addprefix tests/,unit conformance attacks properties vectors simulation end_to_end))
-	@$(VENV)/bin/coverage combine --quiet
-	@for package in crypto ledger secure_sum hospital; do \
-	  echo "$$package: $$($(VENV)/bin/coverage report --format=total --precision 1 --fail-under 0 --include "*/medfed/$$package/*") %"; done
-	@$(VENV)/bin/coverage report
+	@status=0; $(VENV)/bin/coverage run -m pytest -n $(JOBS) --dist worksteal -m "not torch" \
+	  --deselect tests/simulation/test_faults.py \
+	  $(or $(ARGS),$(addprefix tests/,unit conformance attacks properties vectors simulation end_to_end)) || status=$$?; \
+	$(VENV)/bin/coverage combine --quiet 2> /dev/null || true; \
+	for package in crypto ledger secure_sum hospital; do \
+	  echo "$$package: $$($(VENV)/bin/coverage report --format=total --precision 1 --fail-under 0 --include "*/medfed/$$package/*") %"; done; \
+	$(VENV)/bin/coverage report || status=$$?; exit $$status
 
 mutants: $(VENV)/.dev  ## which small wrong changes of contracts and secure sums no test notices; options: make mutants ARGS="--sample 100"
 	@$(PY) -m tests.mutation.run --jobs $(JOBS) $(ARGS)

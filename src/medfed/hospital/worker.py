@@ -108,6 +108,7 @@ class _Job:
     of: bytes
     process: int
     channel: socket.socket
+    seconds: float
     end: float
     checkpoints: Checkpoints
     buffer: bytearray = field(default_factory=bytearray)
@@ -202,7 +203,8 @@ class ForkedWorker:
         with contextlib.suppress(OSError):  # the child does the same: whoever comes first
             os.setpgid(number, number)
         ours.setblocking(False)
-        job = _Job(task.name, task.of, number, ours, self._clock() + self._seconds, task.checkpoints)
+        end = self._clock() + self._seconds
+        job = _Job(task.name, task.of, number, ours, self._seconds, end, task.checkpoints)
         self._jobs[task.group] = job
         return job
 
@@ -215,7 +217,7 @@ class ForkedWorker:
             if not job.is_running:
                 break
             if self._clock() >= job.end:
-                message = f"took longer than {self._seconds:g} s and was ended; `training_seconds` allows more"
+                message = f"took longer than {job.seconds:g} s and was ended; `training_seconds` allows more"
                 self._fail(group, job, WorkError("unavailable", "", f"{job.name}: {message}"))
                 return
             left = end - time.monotonic()
