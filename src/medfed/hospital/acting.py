@@ -70,7 +70,7 @@ def _sent(agent: Agent, body: Body) -> Receipt:
     if receipt.height is None:
         raise Unavailable(f"the transaction entered no block: {receipt.message}")
     if receipt.code:
-        raise Refused(receipt.code, f"{receipt.message} ({receipt.code})")
+        raise _refusal(receipt.code, receipt.message)
     return receipt
 
 
@@ -78,5 +78,9 @@ def _left(site: Site, view: StateView, body: Body) -> None:
     try:
         check_body(view.genesis, view.state, view.tip, site.name, body, site.clock())
     except Refused as refusal:
-        raise Refused(refusal.code, f"{refusal} ({refusal.code})") from None
+        raise _refusal(refusal.code, str(refusal)) from None
     request(site.vault, body)
+
+
+def _refusal(code: str, message: str) -> Refused:
+    return Refused(code, f"{message} ({code})")

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.ledger import FOUR, START_MS, World, changed_tables, key_of, make_genesis
 
-from medfed.errors import Outdated, Tampered
+from medfed.errors import Outdated, Refused, Tampered
 from medfed.identifiers import sha256
 from medfed.ledger import transition
 from medfed.ledger.block import Block, Seal, has_work, seal_block
@@ -14,7 +14,7 @@ from medfed.ledger.contracts.membership import ChangeAddress, Leave, ProposeRemo
 from medfed.ledger.contracts.rewards import points
 from medfed.ledger.genesis import Policy
 from medfed.ledger.state import Overlay
-from medfed.ledger.transaction import Anchor, SignedTransaction, sign
+from medfed.ledger.transaction import Anchor, Body, SignedTransaction, sign
 from medfed.ledger.transition import (
     SEEN_WINDOW,
     Inadmissible,
@@ -23,6 +23,7 @@ from medfed.ledger.transition import (
     anchor_of,
     apply_block,
     begin_block,
+    check_body,
     genesis_tip,
     next_sequence,
     prepare_block,
@@ -95,6 +96,19 @@ def test_the_sequence_goes_up_by_one_also_where_the_contract_refuses(world: Worl
         assert (receipt.transaction, receipt.height, receipt.index) == (signed.id, 1, 7 + number)
         assert receipt.code == ("not-active" if number == 1 else "")
         assert next_sequence(overlay, "alpha") == number + 1
+
+
+def test_a_body_is_checked_as_the_next_block_would_without_a_signature_and_without_a_trace(world: World) -> None:
+    view, before = world.view, world.view.state.items()
+
+    def check(body: Body) -> None:
+        check_body(view.genesis, view.state, view.tip, "alpha", body, START_MS)
+
+    check(ChangeAddress("host:1"))
+    with pytest.raises(Refused, match="nobody") as caught:
+        check(ProposeRemoval("nobody"))
+    assert caught.value.code == world.refuse("alpha", ProposeRemoval("nobody")) == "not-active"
+    assert view.state.items() == before
 
 
 def test_a_refused_transaction_leaves_nothing_of_what_it_had_begun(world: World) -> None:
