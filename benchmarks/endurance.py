@@ -95,9 +95,11 @@ def run(root: Path, rounds: int, seed: int, every: int, restarts: float, seconds
             if number > next_hurt:
                 next_hurt = number + chance.expovariate(restarts)
                 done.append(restart(nodes, chance))
+        client.close()  # a node that is stopped takes its socket with it
         nodes.stop()
         nodes.start()
         nodes.wait_connected()
+        client = nodes.client("cleveland")
         propose_study(client, organiser, replace(plan, training=replace(plan.training, rounds=ROUNDS_AGAIN)), AGAIN)
         for _ in _rounds(client, AGAIN, end):
             pass

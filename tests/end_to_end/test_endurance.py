@@ -12,7 +12,7 @@ from tests.support.cometbft import needs_cometbft
 @pytest.mark.slow
 @needs_cometbft
 def test_some_rounds_with_restarts_leave_no_process_no_port_and_no_open_file_behind(tmp_path: Path) -> None:
-    found = run(tmp_path, rounds=4, seed=2, every=2, restarts=0.6, seconds=240)
+    found = run(tmp_path, rounds=4, seed=2, every=2, restarts=0.6, seconds=600)
     assert found["restarts"]
     first, last = found["samples"][0], found["samples"][-1]
     assert last["processes"] <= 16, "four nodes, four CometBFT, four agents, and a child of each that trains just now"
