@@ -23,7 +23,7 @@ from medfed.ledger.contracts.exchange import delivery
 from medfed.ledger.contracts.registry import artefacts
 
 pytestmark = [needs_cometbft, pytest.mark.slow]
-SECONDS = 120
+SECONDS = 300
 SENT = np.random.default_rng(8).bytes(3_000_001)
 
 
@@ -62,6 +62,7 @@ def test_a_hospital_asks_another_blindly_and_a_third_for_its_data(world: Network
     files[1].write_text(rows[-1] + "\n")
     service, asker = sites["hungary"].blind_tests, sites["cleveland"].blind_tests
     with closing(world.nodes.client("cleveland")) as client:
+        wait_for(lambda: any(one.kind == "model" for one in artefacts(client.view())))
         model = next(one.artefact for one in artefacts(client.view()) if one.kind == "model")
         service.serve(model.hex(), 0.5)
         wait_for(lambda: is_offered(client.view(), "hungary", model))
