@@ -25,6 +25,7 @@ from tests.support.processes import (
     start_agent,
     stop_all,
 )
+from tests.support.waiting import wait_until
 
 from medfed import Site
 from medfed.blobs import DirectoryBlobs
@@ -119,8 +120,8 @@ def test_what_the_rules_refuse_is_said_at_once_although_an_agent_would_send_it(c
     try:
         agent = start_agent(consortium, "north", until_complete=False)
         lock = consortium / "sites" / "north" / "agent.lock"
-        while not lock.is_file() or lock.read_text() != f"{agent.pid}\n":
-            time.sleep(0.02)
+        wait_until(lambda: agent.poll() is not None or (lock.is_file() and lock.read_text() == f"{agent.pid}\n"))
+        assert agent.poll() is None, agent.communicate()
         terms = ("--kind", "cases", "--purpose", "research", "--arbiter")
         assert "south is not an active auditor (no-arbiter)" in run(
             consortium, "north", "offer", "cases.ndjson", *terms, "south", code=3

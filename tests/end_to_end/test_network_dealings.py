@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from tests.support.cometbft import needs_cometbft
 from tests.support.network import Network, left_over, short_plan
 from tests.support.processes import DATA
+from tests.support.waiting import wait_until
 
 from medfed import Site
 from medfed.blobs import DirectoryBlobs
@@ -23,7 +24,7 @@ from medfed.ledger.contracts.exchange import delivery
 from medfed.ledger.contracts.registry import artefacts
 
 pytestmark = [needs_cometbft, pytest.mark.slow]
-SECONDS = 300
+wait_for = partial(wait_until, seconds=300)
 SENT = np.random.default_rng(8).bytes(3_000_001)
 
 
@@ -37,13 +38,6 @@ def world(tmp_path: Path) -> Iterator[Network]:
         yield made
     finally:
         made.nodes.stop()
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_hospital_asks_another_blindly_and_a_third_for_its_data(world: Network, tmp_path: Path) -> None:

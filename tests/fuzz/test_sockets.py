@@ -24,6 +24,7 @@ from tests.fuzz.mutations import draw_program, mutate
 from tests.fuzz.target import Target
 from tests.fuzz.targets_cometbft import TARGETS
 from tests.support.ledger import key_of
+from tests.support.waiting import wait_until
 from tests.unit.ledger.engines.cometbft.test_abci_server import ECHO, answer, framed, read_all
 from tests.unit.node.test_blob_receiving import DATA as PUSHED
 from tests.unit.node.test_blob_receiving import Setting as Receiving
@@ -184,7 +185,7 @@ def test_a_socket_outlives_almost_valid_bytes_and_nothing_grows(name: str, reque
     finally:
         logging.disable(logging.NOTSET)
         tracemalloc.stop()
-    _until(lambda: threading.active_count() <= threads and _open_files() <= files)
+    wait_until(lambda: threading.active_count() <= threads and _open_files() <= files)
 
 
 def _send(one: Socket, target: Target, chance: random.Random, count: int) -> None:
@@ -211,15 +212,8 @@ def _settle(one: Socket) -> None:
             return False
         return True
 
-    _until(answers)
+    wait_until(answers)
     gc.collect()
-
-
-def _until(good: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not good():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def _open_files() -> int:
